@@ -196,8 +196,9 @@ class FlorenceRAG:
         kinds: Collection[Kind] | None = None,
         filter: Filter | None = None,
         group: bool = True,
+        min_relevance: float | None = None,
     ) -> list[Hit]:
-        """Search by text, by image, or by both together.
+        """Return the k best hits for a text, an image, or both together, best first.
 
         Args:
             text: What to search for.
@@ -207,11 +208,10 @@ class FlorenceRAG:
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.
             filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-
-        Returns:
-            The k best hits, best first.
+            min_relevance: The smallest relevance of a hit, in [0, 1]; only for a text, and for calibrated embedders.
         """
-        return self.retriever.search(text, read_query_image(self.models.embedder, image, box), k, kinds, filter, group)
+        frame = read_query_image(self.models.embedder, image, box)
+        return self.retriever.search(text, frame, k, kinds, filter, group, min_relevance)
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False

@@ -207,6 +207,11 @@ class Hit:
         source: The file that contains it; of an item, the "source" of its metadata, or else its uri.
         locator: Its place in the source.
         score: Larger is better; comparable within one search only.
+        relevance: The probability in [0, 1] that the chunk is what the query asks for; comparable between searches and
+            between kinds of chunks. None if nothing is known of how the embedder's cosines relate to it.
+        similarity: The cosine of each search that found the chunk by a vector: "image", "text" or "text_dense".
+        term_share: How much of the query's terms, weighted by their rarity, one sentence of the chunk contains, in
+            [0, 1]; None if it was not found by terms.
         text: The passage, the text layer of the page, or the transcript of the clip.
         caption: The caption.
         ocr: The OCR text.
@@ -229,6 +234,9 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     grouped_hits: tuple[Hit, ...] = ()
     is_item: bool = False
+    relevance: float | None = None
+    similarity: Mapping[str, float] = field(default_factory=dict)
+    term_share: float | None = None
 
     @property
     def uri(self) -> str:
@@ -240,8 +248,13 @@ class Hit:
         """All text of the chunk: caption, text, OCR text."""
         return "\n".join(part for part in (self.caption, self.text, self.ocr) if part)
 
+    @property
+    def public_metadata(self) -> dict[str, Any]:
+        """The metadata without the perceptual hash, which is of no use outside."""
+        return {key: value for key, value in self.metadata.items() if key != PERCEPTUAL_HASH}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the hit, ready for JSON; `text` holds `content`."""
+        """Return the hit, ready for JSON, without what is not known; `text` holds `content`."""
         row: dict[str, Any] = {
             "id": self.id,
             "kind": self.kind,
@@ -251,8 +264,13 @@ class Hit:
             "text": self.content,
             "explanation": self.explanation,
         }
-        if self.metadata:
-            row["metadata"] = dict(self.metadata)
+        optional = {
+            "relevance": self.relevance,
+            "similarity": dict(self.similarity) or None,
+            "term_share": self.term_share,
+            "metadata": self.public_metadata or None,
+        }
+        row |= {name: value for name, value in optional.items() if value is not None}
         if self.grouped_hits:
             row["grouped_hits"] = [hit.to_dict() for hit in self.grouped_hits]
         return row

@@ -126,7 +126,8 @@ def _hit_to_text(hit: Hit, rank: int) -> Text:
     label = hit.metadata.get("label") if hit.locator.box else None
     kind = f"{hit.kind} of {label}" if label else hit.kind
     explanation = f": {hit.explanation}" if hit.explanation else ""
-    text.append_text(plain(f"\n     {kind}, score {hit.score:.3f}{explanation}", "dim"))
+    measure = f"score {hit.score:.3f}" if hit.relevance is None else f"relevance {hit.relevance:.2f}"
+    text.append_text(plain(f"\n     {kind}, {measure}{explanation}", "dim"))
     if content := _shorten(hit.content, MAX_CONTENT):
         text.append_text(plain(f"\n     {content}"))
     if hit.grouped_hits:

@@ -34,6 +34,10 @@ class Search(QueryCommand):
         typer.Option(metavar="L,T,R,B", help="Only this part of the image, as fractions of its size: 0.1,0.2,0.5,0.9."),
     ] = None
     k: Count = 5
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="The smallest relevance of a hit, from 0 to 1, for a calibrated embedder."),
+    ] = None
     contact_sheet: ContactSheet = None
     reranker: Reranker = None
     model: Model = None
@@ -49,7 +53,15 @@ class Search(QueryCommand):
         frame = read_image(self.image) if self.image else None
         check_query(self.text, frame)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
-            hits = rag.search(self.text, image=frame, box=box, k=self.k, kinds=self.kinds, filter=self.filter)
+            hits = rag.search(
+                self.text,
+                image=frame,
+                box=box,
+                k=self.k,
+                kinds=self.kinds,
+                filter=self.filter,
+                min_relevance=self.min_relevance,
+            )
             self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
             if self.contact_sheet:
                 title = " and ".join(filter(None, (self.image and Path(image_name(self.image)).name, self.text)))

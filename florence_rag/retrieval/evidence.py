@@ -41,15 +41,24 @@ _BOUNDARIES = {
     "syllabic": (r"(?<![\p{LOE}\p{InSC=Invisible_Stacker}])", rf"(?!{SYLLABLE_REST})"),
 }
 _LONGEST_PHRASE = 500  # characters
+_SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
 class TermMatch:
-    """The words of a query that a text contains: their share, that of its own spellings, and the text's spellings."""
+    """The words of a query that a text contains.
+
+    Attributes:
+        coverage: Their share.
+        same_spelling: The share of those that the text spells as the query does.
+        found: The words, as the text spells them.
+        by_sentence: The numbers of the query's words that each sentence contains, of sentences that contain any.
+    """
 
     coverage: float
     same_spelling: float
     found: Sequence[str]
+    by_sentence: frozenset[frozenset[int]] = frozenset()
 
 
 class QueryTerms:
@@ -57,6 +66,7 @@ class QueryTerms:
 
     def __init__(self, query: str) -> None:
         self._wanted = content(query)
+        self._number = {term: i for i, term in enumerate(dict.fromkeys(stem(word.term) for word in self._wanted))}
         found = list(runs(normalize(query)))
         self._plain = {run.text for run in found if run.script == "plain"}
         # Single characters of a longer run are mostly particles.
@@ -68,13 +78,24 @@ class QueryTerms:
             if word == run.text or len(word) > 1
         ]
 
+    def __len__(self) -> int:
+        """Return the number of words with different stems, from which `TermMatch.by_sentence` counts."""
+        return len(self._number)
+
     def match(self, text: str) -> TermMatch | None:
         """Return the words that a text contains, with any ending or accents; None if there are none."""
         by_term: dict[str, str] = {}
         by_spelling: dict[str, str] = {}
-        for word in split_words(text):
-            by_term.setdefault(stem(word.term), word.text)
-            by_spelling.setdefault(stem(word.spelling), word.text)
+        by_sentence = set()
+        for sentence in _SENTENCE_END.split(text):
+            numbers = set()
+            for word in split_words(sentence):
+                by_term.setdefault(term := stem(word.term), word.text)
+                by_spelling.setdefault(stem(word.spelling), word.text)
+                if term in self._number:
+                    numbers.add(self._number[term])
+            if numbers:
+                by_sentence.add(frozenset(numbers))
         same = [by_spelling.get(stem(word.spelling)) for word in self._wanted]
         found = [
             (word, spelled)
@@ -86,7 +107,8 @@ class QueryTerms:
         plain = [spelled for word, spelled in found if word.text in self._plain]
         unspaced = filter(None, (word.find(text) for word in self._unspaced))
         same_spelling = sum(text is not None for text in same) / len(found)
-        return TermMatch(coverage(found, self._wanted), same_spelling, list(dict.fromkeys([*plain, *unspaced])))
+        spellings = list(dict.fromkeys([*plain, *unspaced]))
+        return TermMatch(coverage(found, self._wanted), same_spelling, spellings, frozenset(by_sentence))
 
 
 class Phrase:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -51,6 +51,13 @@ def check_count(k: int) -> int:
     if k > MAX_COUNT:
         raise InputError(f"k must be at most {MAX_COUNT}, got {k!r:.80}")
     return int(k)
+
+
+def check_relevance(value: float) -> float:
+    """Return a relevance; raise InputError if it is not a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise InputError(f"min_relevance must be a number from 0 to 1, got {value!r:.80}")
+    return float(value)
 
 
 def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:

@@ -9,10 +9,12 @@
 Images and texts are ranked separately, because cosines between texts are higher than those of text to image, and one
 list would bury the images. A passage with all of several words earns a little more than the most similar image; with
 some of them, or with the only one, it earns less. The text_dense branch earns by cosine, because a text embedder finds
-something nearest to any query.
+something nearest to any query. If the embedder is calibrated, hits of the branches image, text and bm25 earn the
+probability that they are relevant instead (`relevance.py`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +27,8 @@ from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
 from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
-from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query
+from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query, check_relevance
+from florence_rag.retrieval.relevance import BackgroundSample, calibration_of, weigh_cosines, weigh_terms
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
@@ -105,6 +108,7 @@ class Retriever:
     def __init__(self, context: Context, config: RetrievalConfig | None = None) -> None:
         self._context = context
         self.config = config or RetrievalConfig()
+        self._sample = BackgroundSample()
 
     def search(
         self,
@@ -114,6 +118,7 @@ class Retriever:
         kinds: Collection[Kind] | None = None,
         filter: Filter | None = None,
         group: bool = True,
+        min_relevance: float | None = None,
     ) -> list[Hit]:
         """Return the k best hits, best first.
 
@@ -124,19 +129,41 @@ class Retriever:
             kinds: The kinds of chunks; all by default.
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
+            min_relevance: The smallest relevance of a hit, in [0, 1], for a query by text alone.
 
         Raises:
-            InputError: If the request is wrong.
+            InputError: If the request is wrong, or asks for a relevance that is not known.
         """
         query = check_query(text, image, k, kinds, filter)
+        if min_relevance is not None:
+            check_relevance(min_relevance)
+            self._require_calibration(query)
         with timed(log, "search", k=k, text=bool(query.text), image=image is not None) as fields:
-            hits = self._search(query, group)
+            hits = self._search(query, group, min_relevance or 0.0)
             fields["hits"] = len(hits)
         self._context.observe(hits)
         return hits
 
-    def _search(self, query: Query, group: bool) -> list[Hit]:
-        hits = self._find(query, group)
+    def _require_calibration(self, query: Query) -> None:
+        """Raise InputError if the relevance of the query's hits is not known."""
+        name = self._context.models.embedder.info.name
+        if query.image is not None:
+            raise InputError("min_relevance is for queries by text alone; the relevance to an image is not known")
+        if not self.is_calibrated:
+            raise InputError(
+                f"min_relevance needs BM25 and embedders whose cosines are calibrated, and those of {name!r} or of the "
+                "text embedder are not; omit it"
+            )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Return whether the relevance of every hit is known, whichever branch finds it."""
+        models = self._context.models
+        known = bool(calibration_of(models.embedder.info)) and models.text_embedder is None
+        return known and self._context.index.has_bm25
+
+    def _search(self, query: Query, group: bool, min_relevance: float) -> list[Hit]:
+        hits = [hit for hit in self._find(query, group) if (hit.relevance or 0.0) >= min_relevance]
         reranker = self._context.models.reranker
         if reranker and query.text:
             # The reranker receives only the text, so it has less weight for queries with an image.
@@ -155,7 +182,9 @@ class Retriever:
         """Return the k moments of videos that fit a text best, as `FlorenceRAG.find_moments` does."""
         config = replace(self.config, image_weight=MOMENT_IMAGE_WEIGHT * self.config.image_weight)
         count = min(check_count(k) * (1 if overlapping else _MOMENT_OVERSAMPLE), MAX_COUNT)
-        hits = Retriever(self._context, config).search(text, k=count, kinds={"clip"}, filter=filter, group=False)
+        retriever = copy(self)
+        retriever.config = config
+        hits = retriever.search(text, k=count, kinds={"clip"}, filter=filter, group=False)
         return hits if overlapping else temporal_nms(hits, k)
 
     def search_by_vector(
@@ -180,7 +209,10 @@ class Retriever:
         row = self._unit_vector(vector)
         hits = self._context.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
         self._context.observe(hits)
-        return [replace(hit, explanation=f"similarity {hit.score:.2f}") for hit in hits]
+        return [
+            replace(hit, explanation=f"similarity {hit.score:.2f}", similarity={_branch_of(hit): hit.score})
+            for hit in hits
+        ]
 
     def search_mmr(
         self,
@@ -240,22 +272,31 @@ class Retriever:
         images = index.search_vector(vector, k, kinds=visual, filter=filter) if visual else []
         passages = index.search_vector(vector, k, kinds=textual, filter=filter) if textual else []
         images = rank_regions(images) if query.text else images
-        yield RetrievalBranch(config.image_weight, [_by_vector(hit, "visual similarity") for hit in images])
-        yield RetrievalBranch(config.text_weight, [_by_vector(hit, "text similarity") for hit in passages])
+        calibrated = query.image is None and self.is_calibrated
+        relevance: dict[str, float] = {}
+        if calibrated:
+            embedder = self._context.models.embedder.info
+            relevance = weigh_cosines(vector, [*images, *passages], index, embedder, self._sample)
+        by_look = [_by_vector(hit, "visual similarity", relevance.get(hit.id)) for hit in images]
+        yield RetrievalBranch(config.image_weight, by_look, "image")
+        in_text = [_by_vector(hit, "text similarity", relevance.get(hit.id)) for hit in passages]
+        yield RetrievalBranch(config.text_weight, in_text, "text")
         if query.text:
             by_terms = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
-            matches = _by_terms(by_terms, query.text)
-            yield RetrievalBranch(config.bm25_weight, matches)
+            matches = _by_terms(by_terms, query.text, calibrated)
+            yield RetrievalBranch(config.bm25_weight, matches, "bm25")
             by_meaning = []
             if text_vector is not None:
                 by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
             ranked = [
-                RankedHit(hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}")
+                RankedHit(
+                    hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}", similarity=hit.score
+                )
                 for hit in by_meaning
             ]
-            yield RetrievalBranch(config.text_dense_weight, ranked)
+            yield RetrievalBranch(config.text_dense_weight, ranked, "text_dense")
             candidates = [*(match.hit for match in matches), *by_terms, *by_meaning, *images, *passages]
-            yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, query.text))
+            yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, query.text), "phrase")
 
     def _vector(self, query: Query) -> np.ndarray:
         """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
@@ -277,26 +318,36 @@ class Retriever:
         return row
 
 
-def _by_vector(hit: Hit, evidence: str) -> RankedHit:
+def _branch_of(hit: Hit) -> str:
+    return "image" if hit.kind in VISUAL_KINDS else "text"
+
+
+def _by_vector(hit: Hit, evidence: str, probability: float | None) -> RankedHit:
     # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
-    return RankedHit(hit, evidence=f"{evidence} {hit.score:.2f}" if hit.score > 0 else "")
+    reason = f"{evidence} {hit.score:.2f}" if hit.score > 0 else ""
+    return RankedHit(hit, 1.0 if probability is None else probability, reason, probability, hit.score)
 
 
-def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:
+def _by_terms(hits: list[Hit], text: str, calibrated: bool) -> list[RankedHit]:
     """Return each hit with the share of the query's terms in it, without hits that share only stop words.
 
-    A hit that has the query's own spellings comes before one that differs in accents.
+    The strength is the probability that the hit is relevant if the other branches have one, else the share. A hit that
+    has the query's own spellings comes before one that differs in accents.
     """
     terms = QueryTerms(text)
     matches = [(hit, match) for hit in hits if (match := terms.match(hit.content))]
     matches.sort(key=lambda pair: -pair[0].score * (1 + pair[1].same_spelling))
+    evidence = weigh_terms(len(terms), [match for _, match in matches])
     return [
         RankedHit(
             hit,
-            match.coverage * (_OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
+            (weighed.probability if calibrated else match.coverage)
+            * (_OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
             f"matched terms: {', '.join(match.found)}" if match.found else "",
+            weighed.probability if calibrated else None,
+            term_share=weighed.share,
         )
-        for hit, match in matches
+        for (hit, match), weighed in zip(matches, evidence, strict=True)
     ]
 
 

@@ -75,7 +75,8 @@ def hits_to_text(hits: Sequence[Hit]) -> str:
     lines = [fence.rule]
     for number, hit in enumerate(hits, start=1):
         place, _, text = hit_to_text(hit).partition("\n")
-        lines += [f"{number}. id {quoted_id(hit.id)}", f"   {place}", f"   why: {quoted(hit.explanation)}"]
+        relevance = "" if hit.relevance is None else f", relevance {hit.relevance:.2f} of 1"
+        lines += [f"{number}. id {quoted_id(hit.id)}", f"   {place}", f"   why: {quoted(hit.explanation)}{relevance}"]
         if text:
             lines.append(fence.wrap(text, MAX_CHARACTERS))
         lines += [f"   also: id {quoted_id(other.id)} {_relative_place(other, hit)}" for other in hit.grouped_hits[:3]]

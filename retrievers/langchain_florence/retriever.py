@@ -44,6 +44,7 @@ class FlorenceRetriever(BaseRetriever):
             "hybrid".
         search_type: "hybrid" searches by visual similarity and terms, as `FlorenceRAG.search` does; "similarity" ranks
             by cosine; "mmr" selects k diverse documents among the fetch_k nearest.
+        min_relevance: The smallest relevance of a document, in [0, 1]; only for "hybrid" and a calibrated embedder.
         fetch_k: The number of candidates for "mmr", at least 1.
         lambda_mult: The weight of relevance for "mmr", from 0 (most diverse) to 1 (nearest).
         images: Whether each document carries its image (of a clip, the middle keyframe) as a standard content block in
@@ -58,6 +59,7 @@ class FlorenceRetriever(BaseRetriever):
     filter: str | dict[str, Any] | None = None
     group: bool = False
     search_type: SearchType = "hybrid"
+    min_relevance: float | None = Field(default=None, ge=0, le=1)
     fetch_k: int = Field(default=20, ge=1)
     lambda_mult: float = Field(default=0.5, ge=0, le=1)
     images: bool = False
@@ -93,11 +95,12 @@ class FlorenceRetriever(BaseRetriever):
     def _search(self, text: str | None, image: Any) -> list[Hit]:
         scope: dict[str, Any] = {"k": self.k, "kinds": self.kinds, "filter": self.filter}
         if self.search_type == "hybrid":
-            return self.rag.search(text, image=image, group=self.group, **scope)
+            return self.rag.search(text, image=image, group=self.group, min_relevance=self.min_relevance, **scope)
         if self.search_type not in get_args(SearchType):
             raise InputError(f"search_type is {self.search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
-        if self.group:
-            raise InputError(f"group is for search_type 'hybrid', not for {self.search_type!r}")
+        for name, value in (("group", self.group or None), ("min_relevance", self.min_relevance)):
+            if value is not None:
+                raise InputError(f"{name} is for search_type 'hybrid', not for {self.search_type!r}")
         vector = self.rag.retriever.embed_query(text, None if image is None else read_image(image))
         if self.search_type == "mmr":
             return self.rag.retriever.search_mmr(vector, fetch_k=self.fetch_k, relevance=self.lambda_mult, **scope)

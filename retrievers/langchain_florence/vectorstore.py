@@ -56,8 +56,9 @@ class FlorenceVectorStore(VectorStore):
         store = FlorenceVectorStore.from_documents(documents, FlorenceEmbeddings(), db="notes.db")
 
     A search takes k, kinds ({"image", "text", ...}) and filter. A filter is a mapping such as {"city": "Rome", "year":
-    {"$gte": 2020}}, as `FlorenceRAG.search` takes it, or a Milvus expression. Scores are cosines, larger is better;
-    relevance scores are (1 + cosine) / 2. Ids are texts of 1 to 512 bytes. Adding to an id replaces its document, and
+    {"$gte": 2020}}, as `FlorenceRAG.search` takes it, or a Milvus expression. Scores are cosines, larger is better.
+    Relevance scores are `Hit.relevance` of what `FlorenceRAG.search` finds, if the embedder is calibrated, or else
+    (1 + cosine) / 2. Ids are texts of 1 to 512 bytes. Adding to an id replaces its document, and
     embeds only what has changed. Files that `rag.add` has indexed are also found, but neither replaced nor deleted.
 
     Args:
@@ -257,6 +258,14 @@ class FlorenceVectorStore(VectorStore):
         hits = self.rag.retriever.search_mmr(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **options)
         return [_stored_document(hit) for hit in hits]
 
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **scope: Any
+    ) -> list[tuple[Document, float]]:
+        if not self.rag.retriever.is_calibrated:
+            return super()._similarity_search_with_relevance_scores(query, k, **scope)
+        hits = self.rag.search(query, k=k, group=False, **_to_core(**scope))
+        return [(_stored_document(hit), hit.relevance or 0.0) for hit in hits]
+
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
 
@@ -337,7 +346,7 @@ def _stored_document(hit: Hit) -> Document:
         return hit_to_document(hit)
     location = {} if hit.kind == "text" else {"kind": hit.kind, "locator": hit.locator.to_dict()}
     text = hit.content or ("" if hit.kind == "text" else place_to_text(hit))
-    return Document(id=hit.id, page_content=text, metadata={**hit.metadata, **location})
+    return Document(id=hit.id, page_content=text, metadata={**hit.public_metadata, **location})
 
 
 def _documents(scored: Iterable[tuple[Document, float]]) -> list[Document]:

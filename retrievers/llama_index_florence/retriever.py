@@ -10,7 +10,7 @@ from florence_rag import FlorenceRAG
 from florence_rag.async_methods import in_thread
 from florence_rag.types import Kind
 from florence_rag.validation import validate_arguments
-from llama_index_florence._convert import hit_to_node, load_frame
+from llama_index_florence._convert import hit_scores, hit_to_node, load_frame
 
 
 @validate_arguments
@@ -23,7 +23,8 @@ class FlorenceRetriever(BaseRetriever):
 
     Images, pages and clips are returned as ImageNodes that hold their image (of a clip, the middle keyframe). If the
     file is gone, the node is a TextNode. A query vector (QueryBundle.embedding) is ignored, because it may be of
-    another model.
+    another model. The score of a node is `Hit.relevance` if that is known, so that a SimilarityPostprocessor works, or
+    else `Hit.score`.
 
     Args:
         rag: The index.
@@ -31,6 +32,7 @@ class FlorenceRetriever(BaseRetriever):
         kinds: The kinds of chunks to search; None for all.
         filter: A mapping of conditions, or a Milvus expression.
         group: Whether the clips of one video are one node.
+        min_relevance: The smallest relevance of a node, in [0, 1], for queries by text and a calibrated embedder.
         images: Whether nodes hold their images; False returns TextNodes only, which is faster.
         **settings: Fields of LlamaIndex's BaseRetriever.
     """
@@ -44,6 +46,7 @@ class FlorenceRetriever(BaseRetriever):
         filter: str | Mapping[str, Any] | None = None,
         group: bool = False,
         images: bool = True,
+        min_relevance: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -53,6 +56,7 @@ class FlorenceRetriever(BaseRetriever):
         self.filter = filter
         self.group = group
         self.images = images
+        self.min_relevance = min_relevance
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
@@ -71,10 +75,9 @@ class FlorenceRetriever(BaseRetriever):
             kinds=self.kinds,
             filter=self.filter,
             group=self.group,
+            min_relevance=self.min_relevance,
         )
-        return [
-            NodeWithScore(node=hit_to_node(hit, load_frame(self.rag, hit) if self.images else None), score=hit.score)
-            for hit in hits
-        ]
+        nodes = (hit_to_node(hit, load_frame(self.rag, hit) if self.images else None) for hit in hits)
+        return [NodeWithScore(node=node, score=score) for node, score in zip(nodes, hit_scores(hits), strict=True)]
 
     _aretrieve = in_thread(_retrieve)

@@ -23,6 +23,7 @@ from florence_rag.types import Hit
 from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import (
     file_part,
+    hit_scores,
     hit_to_node,
     item_to_node,
     load_frame,
@@ -134,11 +135,11 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         return [self._node(hit) for hit in self._find(node_ids, filters)]
 
     def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
-        """Return the best nodes first; similarities are comparable within one query."""
+        """Return the best nodes first; similarities are comparable within one query, or are relevance if known."""
         hits = self._search(query, _restriction(query), **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
-            similarities=[hit.score for hit in hits],
+            similarities=hit_scores(hits),
             ids=[hit.id for hit in hits],
         )
 

@@ -10,6 +10,8 @@ from PIL import Image
 from florence_rag.context import LazyValue, Models
 from florence_rag.perception.base import Detection
 from florence_rag.rag import FlorenceRAG
+from florence_rag.retrieval import relevance
+from florence_rag.retrieval.relevance import Calibration
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from tests.cli.stand_ins import use_color_models
 from tests.ingest.test_moments import ColorRecognizer, write_colors
@@ -296,3 +298,19 @@ def test_a_mistake_of_recommend_is_one_line(run, photos):
     for arguments, message in ((("gone.jpg",), "gone.jpg"), (("red", "--diversity", 2), "between 0")):
         outcome = run("recommend", *arguments)
         assert outcome.code == 1 and message in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_a_smallest_relevance_needs_a_calibrated_embedder(run, photos):
+    run("index", photos)
+    failed = run("search", "a blue thing", "--min-relevance", "0.5")
+    assert failed.code != 0
+    assert "calibrated" in failed.err
+
+
+def test_hits_show_their_relevance_if_it_is_known(run, photos, monkeypatch):
+    kinds = dict.fromkeys(("image", "page", "clip", "text"), Calibration(10.0, 0.0, 0.0, -5.0, 0.0, 0.1))
+    monkeypatch.setattr(relevance, "_calibrations", lambda: {ColorEmbedder().info.fingerprint: kinds})
+    run("index", photos)
+    out = run("search", "a blue thing", "--min-relevance", "0.9").out
+    assert "image, relevance 0.99" in out
+    assert "red.png" not in out

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+
+from florence_rag.context import Context, Models
+from florence_rag.errors import InputError
+from florence_rag.image_store import ImageStore
+from florence_rag.retrieval import relevance
+from florence_rag.retrieval.evidence import QueryTerms
+from florence_rag.retrieval.relevance import BackgroundSample, Calibration, combine, weigh_terms
+from florence_rag.retrieval.retriever import Retriever
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
+from florence_rag.types import Chunk, Source
+
+CALIBRATION = Calibration(10.0, 0.0, 0.0, -5.0, typical_mean=0.0, typical_deviation=0.1)
+
+
+def evidence(query: str, *texts: str):
+    terms = QueryTerms(query)
+    return weigh_terms(len(terms), [match for text in texts if (match := terms.match(text))])
+
+
+def chunk(color):
+    source = Source(f"/{color}", "image", 1, 1, color)
+    return Chunk(source, "image", frames=(color_frame(*color.split("-")),))
+
+
+@pytest.fixture
+def colors_index():
+    embedder = ColorEmbedder()
+    index = MemoryIndex(embedder.info)
+    for each in map(chunk, ("red", "red-blue", "blue")):
+        index.begin(each.source)
+        index.add([each], embedder.embed_images(each.frames))
+        index.complete(each.source)
+    return index, embedder
+
+
+@pytest.fixture
+def colors_retriever(colors_index):
+    index, embedder = colors_index
+    return Retriever(Context(index, Models.of(embedder), ImageStore(index)))
+
+
+@pytest.fixture
+def calibrated(monkeypatch):
+    """Calibrate all embedders alike."""
+    monkeypatch.setattr(relevance, "_calibrations", lambda: Always())
+
+
+class Always(dict):
+    def get(self, key, default=None):
+        return dict.fromkeys(("image", "page", "clip", "text"), CALIBRATION)
+
+
+def test_one_sentence_must_contain_the_terms():
+    together, apart = evidence(
+        "clock tower of Marlow", "The clock tower of Marlow is tall.", "Marlow is old. Varen has a clock."
+    )
+    assert together.share == pytest.approx(1)
+    assert apart.share < 0.5
+    assert together.probability > 0.9 > 0.5 > apart.probability
+
+
+def test_a_term_that_no_text_contains_weighs_most():
+    (found,) = evidence("quantum tower", "The tower is tall.")
+    (rare,) = evidence("tower", "The tower is tall.")
+    assert found.share < 0.5 < rare.share
+
+
+def test_words_with_the_same_stem_count_once():
+    (found,) = evidence("parked parking", "The car is parked.")
+    assert found.share == 1
+
+
+def test_a_sentence_ends_with_a_period_or_an_empty_line_but_not_inside_a_number():
+    terms = QueryTerms("ticket 2.40")
+    assert terms.match("A ticket costs 2.40 here.").by_sentence == {frozenset({0, 1, 2})}
+    assert terms.match("ticket\n\n2.40").by_sentence == {frozenset({0}), frozenset({1, 2})}
+
+
+def test_independent_evidence_adds_up_and_nothing_known_is_nothing():
+    assert combine([0.5, 0.5]) == 0.75
+    assert combine([]) is None
+
+
+def test_a_larger_cosine_is_more_probable_and_stays_between_0_and_1():
+    background = np.full(100, 0.1)
+    values = CALIBRATION.probabilities(np.array([-100.0, 0.4, 0.6, 100.0]), background).tolist()
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (pytest.approx(0), pytest.approx(1))
+
+
+def test_without_a_sample_the_typical_background_is_assumed():
+    calibration = Calibration(0.0, 1.0, 0.0, 0.0, typical_mean=2.0, typical_deviation=0.1)
+    assert calibration.probabilities(np.zeros(1), np.empty(0))[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+def test_the_sample_is_read_again_when_a_search_finds_more_than_it_holds(colors_index):
+    index, embedder = colors_index
+    sample = BackgroundSample()
+    reads = []
+    find = index.find
+    index.find = lambda **scope: reads.append(scope) or find(**scope)
+    for found in (1, 3, 3):
+        vectors = sample.vectors(index, embedder.info, "image", found)
+    assert len(reads) == 1
+    assert vectors.shape == (3, embedder.info.dimension)
+    sample.vectors(index, embedder.info, "image", 4)
+    assert len(reads) == 2
+
+
+def test_an_embedder_without_calibration_has_no_relevance(colors_retriever):
+    hits = colors_retriever.search("red")
+    assert {hit.relevance for hit in hits} == {None}
+    assert hits[0].similarity["image"] > 0.5
+    with pytest.raises(InputError, match="calibrated"):
+        colors_retriever.search("red", min_relevance=0.5)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_hits_below_the_smallest_relevance_are_dropped(colors_retriever):
+    hits = colors_retriever.search("red")
+    assert len(hits) == 3
+    assert hits[0].relevance > 0.9 > 0.5 > hits[-1].relevance
+    assert colors_retriever.search("red", min_relevance=0.5) == [hit for hit in hits if hit.relevance >= 0.5]
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), True, "much"])
+def test_a_smallest_relevance_out_of_range_is_an_error(colors_retriever, value):
+    with pytest.raises(InputError, match="min_relevance"):
+        colors_retriever.search("red", min_relevance=value)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_the_relevance_to_an_image_is_not_known(colors_retriever):
+    frame = np.zeros((8, 8, 3), np.uint8)
+    assert {hit.relevance for hit in colors_retriever.search(image=frame)} == {None}
+    with pytest.raises(InputError, match="text alone"):
+        colors_retriever.search("red", image=frame, min_relevance=0.5)
