@@ -64,7 +64,9 @@ class Calibration:
         mean, deviation = (background.mean(), background.std()) if rows else (0.0, 0.0)
         mean = share * mean + (1 - share) * self.typical_mean
         deviation = share * deviation + (1 - share) * self.typical_deviation
-        return _logistic(self.similarity * cosines + self.mean * mean + self.deviation * deviation + self.offset)
+        background_weight = self.mean * mean + self.deviation * deviation + self.offset
+        probabilities: np.ndarray = _logistic(self.similarity * cosines + background_weight)
+        return probabilities
 
 
 @cache
