@@ -272,7 +272,8 @@ def measure(queries: Sequence[Query], search: Search, measured: Callable[[Hit], 
     present = np.array([bool(query.places) for query in queries])
     threshold = float(np.quantile(values[~present, :TOP].max(axis=1), 1 - FALSE_ALARMS))
     top = right[:, :TOP]
-    kept, found_right = (top & (values[:, :TOP] > threshold)).any(axis=1), top.any(axis=1)
+    kept: np.ndarray = (top & (values[:, :TOP] > threshold)).any(axis=1)
+    found_right: np.ndarray = top.any(axis=1)
     discount = 1 / np.log2(np.arange(10) + 2)
     ideal = np.array([discount[: len(query.places)].sum() for query in queries])
     metrics = {
@@ -300,7 +301,7 @@ def calibration_error(values: np.ndarray, right: np.ndarray) -> float:
     if not len(values) or values.min() < 0 or values.max() > 1:
         return float("nan")
     bins = np.minimum((values * BINS).astype(int), BINS - 1)
-    gaps = [abs(values[bins == i].sum() - right[bins == i].sum()) for i in range(BINS)]
+    gaps = [abs(float(values[bins == i].sum() - right[bins == i].sum())) for i in range(BINS)]
     return sum(gaps) / len(values)
 
 
