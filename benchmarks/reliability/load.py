@@ -7,7 +7,7 @@ shared with the readers, threads or processes, and each of their calls checks an
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -33,11 +33,12 @@ class Shared:
     """The state that the writer and the readers share.
 
     `files` never change. `versions` are those that each item has at least: the writer stores a version first, and then
-    raises the number.
+    raises the number, at once, or on a Milvus server after the seconds in which other clients must see the write.
     """
 
     folder: Path
     seed: int
+    lag_s: float = 0.0
     stop: Event = field(default_factory=PROCESSES.Event)
     versions: SynchronizedArray = field(default_factory=lambda: PROCESSES.Array("i", ITEMS))
 
@@ -69,14 +70,18 @@ def put_items(rag: FlorenceRAG, numbers: range, version: int) -> None:
 def write(rag: FlorenceRAG, shared: Shared) -> int:
     """Replace items, and create, change and delete image files, until `stop` is set; return the number of steps."""
     step = 0
+    written: deque[tuple[float, range, int]] = deque()
     random = Random(shared.seed + 1)
     while not shared.stop.is_set():
         step += 1
         first = step * REPLACED_PER_STEP % ITEMS
         numbers = range(first, first + REPLACED_PER_STEP)
         put_items(rag, numbers, step)
-        for number in numbers:
-            shared.versions[number] = step
+        written.append((time.monotonic(), numbers, step))
+        while written and written[0][0] <= time.monotonic() - shared.lag_s:
+            _, seen, version = written.popleft()
+            for number in seen:
+                shared.versions[number] = version
         if step % 5 == 0:
             path = shared.changing / f"{step % 7}.png"
             path.unlink(missing_ok=True) if step % 3 == 0 else draw(random).save(path)

@@ -57,10 +57,8 @@ class Trials:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Create a database, and drop it in the end. A server that ended by itself is started again."""
-        if self.server.process.poll() is not None:
-            print(f"the server ended with {self.server.process.returncode}", flush=True)
-            self.server.start()
+        """Create a database, and drop it in the end."""
+        self.supervise()
         name = f"trial_{uuid.uuid4().hex[:12]}"
         self._call(lambda client: client.create_database(name), "")
         yield f"{self.server.uri}/{name}"
@@ -98,14 +96,19 @@ class Trials:
                 run = pool.submit(self.index, uri)
                 time.sleep(after_s)
                 disturbance()
+                while not run.done():
+                    self.supervise()
+                    time.sleep(0.5)
                 errors = run.result()
             faults = [error for error in errors if error.startswith("FAILED") or "\n" in error]
             self.result.add(line, [*faults, *differences(self.snapshot(uri), self.expected)])
         print(f"{line}, after {after_s:.2f} s", *errors, sep="\n    ", flush=True)
 
-    def killed(self) -> None:
-        self.server.kill()
-        self.server.start()
+    def supervise(self) -> None:
+        """Start the server again if it has ended: by a kill, or by itself, as after it missed its heartbeats."""
+        if (status := self.server.process.poll()) is not None:
+            print(f"the server ended with {status}", flush=True)
+            self.server.start()
 
     def paused(self) -> None:
         self.server.process.send_signal(signal.SIGSTOP)
@@ -122,7 +125,7 @@ class Trials:
                 os.posix_fallocate(file.fileno(), 0, max(1, free - room))
             time.sleep(10)
             ballast.unlink()
-            self.killed()
+            self.server.kill()
 
         return fill
 
@@ -187,7 +190,7 @@ def main(
             trials.two_writers()
             trials.dropped()
             disturbances = [("server stopped for 30 s", trials.paused)] * pauses
-            disturbances += [("server killed", trials.killed)] * kills
+            disturbances += [("server killed", server.kill)] * kills
             disturbances += [
                 ("disk of the server full", trials.full(random.randrange(2**20))) for _ in range(full_disks)
             ]

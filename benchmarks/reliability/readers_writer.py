@@ -24,6 +24,8 @@ from lite_server import LiteServer
 from workload import Memory, Result, open_rag
 
 WARM_UP_S = 30.0
+MOST_LAG_S = 5.0
+"""After how many seconds each client of a Milvus server must see the writes of the others."""
 MOST_GROWTH_MIB, MOST_GROWTH_OF_OTHERS_MIB = 16, 1
 """How much the memory may grow in the second half: that of one process, and more for each other one."""
 
@@ -74,8 +76,8 @@ def shared_server(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
 
 def processes(folder: Path, readers: int, minutes: float, seed: int, result: Result) -> None:
     """Readers and the writer are processes that share one server."""
-    shared = load.Shared(folder, seed)
     with shared_server(folder) as (name, uri, pids):
+        shared = load.Shared(folder, seed, 0.0 if pids else MOST_LAG_S)
         with open_rag(uri) as rag:
             shared.prepare(rag)
         with load.start_pool(readers + 1, shared, uri) as pool:
