@@ -1,12 +1,12 @@
 """Index a folder of more than 500 damaged and malicious files between good ones, and judge each: exit 1 on a fault.
 
     python benchmarks/reliability/hostile_media.py --seed 20261129
-    python benchmarks/reliability/hostile_media.py --each
+    python benchmarks/reliability/hostile_media.py --each all
 
 Every good file, and every good member of a container, must be indexed. Every other one must be indexed, failed or
 skipped by name, with a reason of one line and no traceback. The run must end in time and keep to its budget of memory.
 
-`--each` reads the malicious files one by one instead, each in a worker process of its own with the limits of a run, and
+`--each` reads files one by one instead, each in a worker process of its own with the limits of a run, and
 prints the one of each kind that needs the most memory, and the one that needs the most time.
 """
 
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -42,8 +42,8 @@ from florence_rag.workers import close_workers
 _POLL_S = 0.1
 _BASE_MB = 700.0
 """What Python, its libraries and Milvus Lite need, in addition to the budget of a run."""
-_MAX_CHUNKS = 1_000
-"""The chunks of a file that the run indexes, a tenth of the default, which takes minutes less."""
+_LIMITS = {"file_timeout_s": 30.0, "max_chunks_per_file": 1_000}
+"""The limits of the run, a half and a tenth of the defaults, which takes minutes less."""
 _RUN = """
 import json, sys
 from florence_rag import FlorenceRAG
@@ -52,7 +52,7 @@ from florence_rag.ingest.engine import IngestConfig
 from florence_rag.testing import ColorEmbedder
 
 embedder = ColorEmbedder()
-ingest = IngestConfig(max_chunks_per_file=int(sys.argv[2]))
+ingest = IngestConfig(**json.loads(sys.argv[2]))
 with FlorenceRAG(MilvusIndex.open(sys.argv[1], embedder.info), embedder, ingest=ingest) as rag:
     report = rag.add(*sys.argv[3:])
     failed = {each.source: each.reason for each in report.failed}
@@ -166,7 +166,7 @@ def _good_members(path: str) -> Iterator[str]:
 def run(folder: Path, containers: list[str], db: Path, limit_s: float) -> Outcome:
     """Index the folder and the containers in a process of its own."""
     started = time.monotonic()
-    command = [sys.executable, "-c", _RUN, str(db), str(_MAX_CHUNKS), str(folder), *containers]
+    command = [sys.executable, "-c", _RUN, str(db), json.dumps(_LIMITS), str(folder), *containers]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         usage = Usage(psutil.Process(process.pid))
         try:
@@ -192,13 +192,18 @@ class Reading(NamedTuple):
 
 def read_alone(path: str) -> Reading:
     """Read a file, or all members of a container, as the last stage of a run does, in a worker that starts for it."""
-    config = IngestConfig()
+    config = IngestConfig(**_LIMITS)
     reader = FileReader(chunk_or_skip, config.limits(1), config.max_chunks_per_file)
     usage, counts, exceeding = Usage(psutil.Process(), is_worst=True), Counter[str](), Counter[str]()
+    contents = set[str]()
     for found in discover([path]):
         if isinstance(found, Failure | Skipped):
             counts["failed" if isinstance(found, Failure) else "skipped"] += 1
             continue
+        if found.content_hash in contents:  # which a run does not read either
+            counts["equal"] += 1
+            continue
+        contents.add(found.content_hash)
         for event in read_source(found, reader, None, StageTimer(), exceeding=exceeding):
             kind = "chunk" if event.chunk else "skipped" if event.skipped else "failed" if event.failure else ""
             counts.update([kind] if kind else ())
@@ -208,10 +213,10 @@ def read_alone(path: str) -> Reading:
     return Reading(path, usage.cpu_s, usage.mb, described or "nothing")
 
 
-def print_worst(paths: list[str]) -> None:
-    """Read each malicious file, and print the worst ones of each kind."""
+def print_worst(paths: list[str], kinds: Sequence[str]) -> None:
+    """Read each file, and print the worst ones of each kind."""
     print("| kind | file | result | time of the processor | peak of the worker |\n|---|---|---|---:|---:|")
-    for kind in KINDS[4:-1]:
+    for kind in kinds:
         readings = [read_alone(path) for path in paths if kind_of(path) == kind]
         worst = (
             {max(readings, key=lambda each: each.mb), max(readings, key=lambda each: each.cpu_s)} if readings else ()
@@ -228,8 +233,8 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the counts.")] = None,
     keep: Annotated[Path | None, typer.Option(help="An empty folder for the files, which are kept.")] = None,
     each: Annotated[
-        bool, typer.Option("--each", help="Read the malicious files one by one, and print the worst.")
-    ] = False,
+        str, typer.Option(metavar="KIND", help="Read the files of a kind, or of all, one by one, and print the worst.")
+    ] = "",
 ) -> None:
     """Write the files, index them in one run, and print the table."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -238,7 +243,7 @@ def main(
         containers = write_files(folder.resolve(), seed, every)
         paths = [str(path) for path in sorted(folder.resolve().iterdir()) if not path.is_dir()]
         if each:
-            print_worst(paths)
+            print_worst(paths, KINDS if each == "all" else [each])
             return
         outcome = run(folder.resolve(), containers, Path(temporary, "media.db"), limit_s)
         faults = list(outcome.faults(paths))
