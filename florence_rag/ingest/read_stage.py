@@ -233,12 +233,11 @@ def read_source(
             yield event
             count += 1
     except Exception as error:
-        if location != source.uri and isinstance(error, TimeLimitError | MemoryLimitError):
-            exceeding[location] += 1
         # Some decoders take a lack of memory for damage.
         if postponed is not None and isinstance(error, MediaError) and not isinstance(error, TimeLimitError):
             postponed[source] = count
         else:
+            exceeding[location] += isinstance(error, TimeLimitError | MemoryLimitError)
             yield ReadEvent(source, failure=_to_failure(source, error))
     else:
         yield ReadEvent(source)

@@ -270,3 +270,12 @@ def test_files_with_the_bytes_of_one_that_cannot_be_read_fail_without_being_read
     for number, failure in enumerate(report.failed):
         assert failure.source.endswith(f"bad'{number}.png") and f"bad'{number}.png" in failure.reason
     assert rag_of().add(folder).failed == report.failed
+
+
+def test_members_that_need_much_memory_do_not_move_those_that_do_not_to_the_end():
+    members = [f"tar:/a.tar#{'large' if number < 12 else 'small'}{number}.pdf" for number in range(14)]
+    readers = [
+        FileReader(partial(tasks.need_memory, size=200 * MB), Limits(memory_bytes=size * MB)) for size in (50, 400)
+    ]
+    run = ingest(members, *readers, threads=1)
+    assert [source.uri for source in run.done] == [*members[12:], *members[:12]]
