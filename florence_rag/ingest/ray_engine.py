@@ -43,6 +43,9 @@ _CONNECT_S = 10.0
 class RayConfig:
     """The cluster and what the engine uses of it.
 
+    Each process that reads has the memory budget of a run for itself, because a file that needs more is not read again
+    alone: start Ray with `--num-cpus` if a machine has less memory than its processors times the budget.
+
     Args:
         address: The address of a running cluster, or "auto" for the one on this machine. By default one is started for
             the run.

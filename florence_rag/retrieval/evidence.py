@@ -4,9 +4,10 @@ Vectors and the terms of the index only find candidates. Evidence is read in the
 a word is a whole word. In scripts without spaces, ICU says by its dictionaries where words begin and end.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 import regex
@@ -40,6 +41,7 @@ _BOUNDARIES = {
     "wide": ("", r"(?!\p{M})"),
     "syllabic": (r"(?<![\p{LOE}\p{InSC=Invisible_Stacker}])", rf"(?!{SYLLABLE_REST})"),
 }
+_MARK = regex.compile(r"\p{M}")
 _LONGEST_PHRASE = 500  # characters
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
 
@@ -105,10 +107,34 @@ class QueryTerms:
         if not found:
             return None
         plain = [spelled for word, spelled in found if word.text in self._plain]
-        unspaced = filter(None, (word.find(text) for word in self._unspaced))
+        folded = FoldedText(text) if self._unspaced else None
+        unspaced = filter(None, (word.find_in(folded) for word in self._unspaced if folded))
         same_spelling = sum(text is not None for text in same) / len(found)
         spellings = list(dict.fromkeys([*plain, *unspaced]))
         return TermMatch(coverage(found, self._wanted), same_spelling, spellings, frozenset(by_sentence))
+
+
+class FoldedText:
+    """A text in the forms in which many phrases are sought, which take long to compute."""
+
+    def __init__(self, text: str) -> None:
+        self.normalized = normalize(text)
+        self.folded = fold(self.normalized)
+
+    def original(self, start: int, end: int) -> str:
+        """Return the part of the normalized text that folding maps to the characters from start to end."""
+        if self.normalized.isascii():
+            return self.normalized[start:end]
+        first, last = bisect_left(self._starts, start), bisect_left(self._starts, end)
+        while first < last < len(self._starts) and self._starts[last] == end and _MARK.match(self.normalized[last]):
+            last += 1
+        return self.normalized[first:last]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each character of the normalized text begins in the folded one."""
+        lengths = (len(fold(character)) for character in self.normalized[:-1])
+        return list(accumulate(lengths, initial=0))
 
 
 class Phrase:
@@ -128,11 +154,13 @@ class Phrase:
 
     def find(self, text: str) -> str | None:
         """Return the phrase on one line as a text spells it, or None if the text does not contain it."""
-        normalized = normalize(text)
-        folded = fold(normalized)
-        for found in self._pattern.finditer(folded) if self._pattern else ():
-            if self._is_whole(found.span(), folded):
-                return " ".join(_original(normalized, *found.span()).split())
+        return self.find_in(FoldedText(text))
+
+    def find_in(self, text: FoldedText) -> str | None:
+        """Return the phrase as `find` does."""
+        for found in self._pattern.finditer(text.folded) if self._pattern else ():
+            if self._is_whole(found.span(), text.folded):
+                return " ".join(text.original(*found.span()).split())
         return None
 
     def _is_whole(self, span: tuple[int, int], folded: str) -> bool:
@@ -176,18 +204,3 @@ def _inside(run: Run) -> str:
     if run.script == "wide" and not _HANGUL.search(run.text):
         between = _LINE_BREAK
     return between.join(map(regex.escape, fold(run.text)))
-
-
-def _original(normalized: str, start: int, end: int) -> str:
-    """Return the part of a normalized text that folding maps to the characters from start to end."""
-    if normalized.isascii():
-        return normalized[start:end]
-    kept: list[str] = []
-    position = 0
-    for character in normalized:
-        if position > end or (position == end and not (kept and regex.match(r"\p{M}", character))):
-            break
-        if position >= start:
-            kept.append(character)
-        position += len(fold(character))
-    return "".join(kept)

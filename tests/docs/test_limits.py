@@ -42,6 +42,8 @@ TABLE = dict(re.findall(r"^\| (.*?) \| (.*?) \|", PAGE.partition("## Limits")[2]
 run, url, transfer, budget = engine.IngestConfig(), UrlRules(), TransferLimits(), Budget()
 read, listing, chunks = limited.READ_LIMITS, discovery._CONTAINER_LIMITS, Limits()
 
+MEMORY_MB = run.limits(1).memory_bytes >> 20
+
 
 def mega(number):
     return f"{number / 1e6:,g}"
@@ -54,6 +56,7 @@ EXPECTED = {
     "members of a tar or table that exceed a limit of time or memory": f"{read_stage._MAX_EXCEEDING}; the others are "
     f"read last, and after {read_stage._MAX_EXCEEDING} more they fail",
     "memory of an index run, above the models": f"{run.memory_budget_mb:,} MB",
+    "memory of one process that reads, of which a Ray cluster has one per processor": f"{MEMORY_MB:,} MB",
     "image": f"{mega(image_decoder.MAX_PIXELS)} megapixels",
     "animation": f"{animation.MAX_ANIMATION_FRAMES:,} frames, {mega(animation.MAX_ANIMATION_PIXELS)} megapixels of all "
     "frames",

@@ -13,7 +13,7 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
-from florence_rag.ingest.engine import ThreadEngine
+from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.file_ingestor import FileIngestor
 from florence_rag.ingest.index_diff import IndexSnapshot
 from florence_rag.rag import FlorenceRAG
@@ -364,3 +364,15 @@ def test_threads_that_share_an_ingestor_index_a_file_once(ingestor, folder):
 def test_a_listed_file_that_does_not_exist_is_a_failure_and_the_others_are_indexed(ingestor, folder):
     report = ingestor.add([], {}, listed=[folder / "red.png", folder / "gone.png"])
     assert (report.added, [os.path.basename(failure.source) for failure in report.failed]) == (1, ["gone.png"])
+
+
+def test_the_readers_of_another_engine_have_the_whole_budget_each(rag, folder):
+    save(folder / "a.png", "red")
+    limits = []
+
+    def make_engine(chunker):
+        limits.append(chunker.limits)
+        return ThreadEngine(EmbedStage.from_models(rag.context.models), chunker)
+
+    assert rag.add(folder, engine=make_engine).failed == ()
+    assert limits == [IngestConfig().limits(1)]

@@ -1,6 +1,8 @@
 import pytest
 
+from florence_rag.retrieval import evidence
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
+from florence_rag.tokenize import fold
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,11 @@ def test_the_spelling_of_the_query_is_preferred():
     assert (match.found, match.same_spelling) == (["CAFÉ"], 1.0)
     assert QueryTerms("café").match("a cafe").same_spelling == 0.0
     assert QueryTerms("strasse").match("Straße").same_spelling == 0.0
+
+
+def test_a_text_is_folded_once_for_all_words_of_a_query(monkeypatch):
+    terms = QueryTerms("".join(f"京都{number}東京大阪" for number in range(50)))
+    folded, text = [], "大阪と京都 " * 10
+    monkeypatch.setattr(evidence, "fold", lambda part: folded.append(part) or fold(part))
+    assert terms.match(text)
+    assert len(folded) <= len(text)  # the text, and each of its characters
