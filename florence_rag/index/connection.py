@@ -148,18 +148,18 @@ class Connection:
 
     def open_collection(self, spec: CollectionSpec, *, reindex: bool = False) -> None:
         """Create the collection and its indexes if they are missing, and load it; `reindex` builds indexes again."""
-        if self.has(spec.name):
-            if problem := misfit(self.describe(spec.name), spec):
-                name = f"the collection {spec.name!r} of {self.address}"
-                raise StoreMismatchError(f"{name} was created by another program ({problem}); choose another name")
-        else:
+        is_new = not self.has(spec.name)
+        if is_new:
             with self.mapped_errors():
                 self.client.create_collection(
                     spec.name, schema=spec.schema, consistency_level=spec.consistency, timeout=WRITE_S
                 )
+        elif problem := misfit(self.describe(spec.name), spec):
+            name = f"the collection {spec.name!r} of {self.address}"
+            raise StoreMismatchError(f"{name} was created by another program ({problem}); choose another name")
         if reindex:
             self._drop_indexes(spec)
-        self._create_indexes(spec)
+        self._create_indexes(spec, wait=not (is_new or self.profile.builds_on_load))
         self._load(spec)
 
     def _drop_indexes(self, spec: CollectionSpec) -> None:
@@ -168,14 +168,14 @@ class Connection:
             for field in self._indexed(spec):
                 self.client.drop_index(spec.name, _index_name(field), timeout=WRITE_S)
 
-    def _create_indexes(self, spec: CollectionSpec) -> None:
+    def _create_indexes(self, spec: CollectionSpec, *, wait: bool = True) -> None:
+        """Create the missing indexes. wait: until they are built, for which pymilvus asks every half second."""
         with self.mapped_errors():
             params = self.client.prepare_index_params()
             for field in spec.indexes.keys() - self._indexed(spec):
                 params.add_index(field, index_name=_index_name(field), **spec.indexes[field])
             if len(params):
-                # Waiting for an index that is built on loading would cost half a second.
-                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=not self.profile.builds_on_load)
+                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=wait)
 
     def _indexed(self, spec: CollectionSpec) -> set[str]:
         return {field for field in spec.indexes if self.client.list_indexes(spec.name, field_name=field)}
@@ -305,8 +305,11 @@ class Connection:
             self.client.drop_collection(collection, timeout=WRITE_S)
 
     def flush(self, collection: str) -> None:
-        """Make all writes so far durable."""
-        self._call(collection, lambda: self.client.flush(collection, timeout=WRITE_S))
+        """Make all writes so far durable.
+
+        A server has done that when it confirms a write. Its own flush does something else: it ends a segment, takes
+        three seconds, and is refused if it is repeated within ten.
+        """
 
 
 def server_problem(version: str) -> str:

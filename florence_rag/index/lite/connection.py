@@ -72,7 +72,7 @@ class LiteConnection(Connection):
             super()._load(spec)
         except StoreError:
             self._drop_indexes(spec)
-            self._create_indexes(spec)
+            self._create_indexes(spec, wait=False)
             super()._load(spec)
 
     def rows(
@@ -93,6 +93,10 @@ class LiteConnection(Connection):
             if len(page) < _PAGE_ROWS:
                 return
             last = page[-1]["id"]
+
+    def flush(self, collection: str) -> None:
+        """Make all writes so far durable."""
+        self._call(collection, partial(self.client.flush, collection, timeout=WRITE_S))
 
     def drop(self, collection: str) -> None:
         """Delete the collection; the next start finishes a deletion that a kill cuts short."""
