@@ -1,15 +1,16 @@
 """What holds for every test: no network beyond this machine, and Ctrl-C interrupts."""
 
-import os
 import signal
 import socket
 import sys
-import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.databases import SERVER, new_database
 
 # Examples may take long on a busy machine.
 settings.register_profile("no_time_limit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,19 +62,37 @@ def no_network() -> Iterator[None]:
 
 
 @pytest.fixture
-def server_database() -> Iterator[str]:
-    """The URI of a new database on the Milvus server that FLORENCE_TEST_MILVUS names."""
+def db(tmp_path: Path) -> Iterator[str]:
+    """The address of a new database, which is on a server if FLORENCE_TEST_MILVUS names one."""
+    with new_database(tmp_path) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def server_profile() -> Any:
+    """The profile of the server that FLORENCE_TEST_MILVUS names."""
+    if not SERVER:
+        return None
     from pymilvus import MilvusClient
 
-    uri, name = os.environ["FLORENCE_TEST_MILVUS"].rstrip("/"), f"florence_test_{uuid.uuid4().hex}"
-    server = MilvusClient(uri, timeout=30)
-    server.create_database(name)
-    yield f"{uri}/{name}"
-    database = MilvusClient(f"{uri}/{name}", timeout=30, dedicated=True)
-    for collection in database.list_collections():
-        database.drop_collection(collection)
-    database.close()
-    server.drop_database(name)
+    from florence_rag.index.store_profile import server_profile
+
+    client = MilvusClient(SERVER, timeout=30, dedicated=True)
+    version = client.get_server_version()
+    client.close()
+    return server_profile(version)
+
+
+@pytest.fixture(autouse=True)
+def skip_what_the_server_lacks(request: pytest.FixtureRequest) -> None:
+    if not SERVER:
+        return
+    if request.node.get_closest_marker("lite"):
+        pytest.skip("tests Milvus Lite")
+    profile = request.getfixturevalue("server_profile")
+    marker = request.node.get_closest_marker("needs")
+    if marker and not all(getattr(profile, f"has_{feature}") for feature in marker.args):
+        pytest.skip(f"{profile.name} lacks {' or '.join(marker.args)}")
 
 
 @pytest.fixture(autouse=True, scope="session")

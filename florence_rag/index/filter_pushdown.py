@@ -2,7 +2,8 @@
 
 The expression of a filter is true for every row that matches, and possibly for others, which `Node.matches` discards
 afterwards. So it leaves out what the store cannot evaluate, or what stores evaluate differently: Milvus Lite takes
-`true` for 1, and a comparison of a text with a number is neither true nor false. "" stands for no restriction.
+`true` for 1, a comparison of a text with a number is neither true nor false, and a server refuses an expression that is
+nested more than about 45 levels deep, of which each `or` and each `and` is one. "" stands for no restriction.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,10 @@ _MAX_COST = 50
 """Of an expression for Milvus Lite: in the time of more comparisons, it returns the rows, and Python decides."""
 _LIST_TEST_COST = 12  # because Lite reads the JSON of the row
 _VALUES_PER_COST = 20  # of a list that a column is compared with
+_MAX_LEVELS = 10
+"""Of a filter. With at most 10,000 values in it, which take 14 levels, the expression has at most about 40."""
+_MANY = 4
+"""From so many values on, metadata are compared with a list."""
 _MAX_DOTS = 2
 """Of a key; every dot doubles the number of places where its value may be."""
 
@@ -86,9 +91,12 @@ class _Pushdown:
     has_items: bool
     nulls: bool
 
-    def translate(self, node: Node, *, negated: bool = False) -> str:
-        """Return the expression of a node, or of its negation; "" if the store would take too long for it."""
-        return all_of(self._affordable([self._translate(node, negated=negated)]))
+    def translate(self, node: Node, *, negated: bool = False, level: int = 0) -> str:
+        """Return the expression of a node, or of its negation; "" if it is too deep, or would take the store too long.
+
+        level: how many nodes contain this one.
+        """
+        return all_of(self._affordable([self._translate(node, negated, level)])) if level < _MAX_LEVELS else ""
 
     def _affordable(self, parts: Sequence[str]) -> list[str]:
         """Return those of several expressions that the store evaluates sooner than Python reads the rows."""
@@ -97,12 +105,12 @@ class _Pushdown:
         costs = accumulate(map(_cost, parts))
         return [part for part, cost in zip(parts, costs, strict=True) if cost <= _MAX_COST]
 
-    def _translate(self, node: Node, *, negated: bool) -> str:
+    def _translate(self, node: Node, negated: bool, level: int) -> str:
         match node:
             case Not(part):
-                return self.translate(part, negated=not negated)
+                return self.translate(part, negated=not negated, level=level)
             case Group(parts, every):
-                each = [self.translate(part, negated=negated) for part in parts]
+                each = [self.translate(part, negated=negated, level=level + 1) for part in parts]
                 return all_of(self._affordable(each)) if every != negated else any_of(each)
         field = node.field
         in_column = _column(field.column, self.nulls).condition(node, negated) if field.column else NOTHING
@@ -150,14 +158,26 @@ class _Place:
         found = [value for each in comparable for value in each or ()]
         if None in comparable or (negated and self.json_paths and any(value in (0, 1) for value in found)):
             return ""  # Lite takes true for 1
-        if self.json_paths:  # Lite takes `in` on plain fields only
-            equal = " or ".join(f"{self.path} == {literal(value)}" for value in found)
-        else:
-            equal = one_of(self.path, found) if found else ""
+        equal = self._equals(found) if found else ""
         if not negated:
             return any_of([self.absent_or_null if None in values else NOTHING, equal or NOTHING])
         differs = f"not ({equal})" if equal else ""
         return all_of([self.present, differs]) if None in values else any_of([self.absent, differs])
+
+    def _equals(self, values: list[Scalar]) -> str:
+        if not self.json_paths:
+            return one_of(self.path, values)
+        if len(values) < _MANY or self.path not in self.json_paths:  # Lite takes `in` on plain fields only
+            return " or ".join(f"{self.path} == {literal(value)}" for value in values)
+        # A server wants values of one type in a list. Whether 1 is in [1.0], depends on its version.
+        numbers = [value for value in values if _is_number(value)]
+        lists = (
+            [value for value in values if isinstance(value, str)],
+            [value for value in values if isinstance(value, bool)],
+            [int(value) for value in numbers if value == int(value)],
+            [float(value) for value in numbers],
+        )
+        return any_of(one_of(self.path, each) for each in lists if each)
 
     def _comparison(self, operator: str, value: Any) -> str:
         comparable = self.comparable(value)

@@ -17,6 +17,7 @@ NOTHING = 'id == ""'
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LAST = "\U0010ffff"
+_CHAINED = 3
 
 
 def literal(value: Scalar) -> str:
@@ -79,4 +80,8 @@ def closed(raw: str) -> str:
 
 
 def _joined(operator: str, parts: list[str]) -> str:
+    """Join expressions as a balanced tree, because a server nests a chain, and refuses one of more than 45."""
+    if len(parts) > _CHAINED:
+        half = len(parts) // 2
+        parts = [_joined(operator, some) for some in (parts[:half], parts[half:])]
     return parts[0] if len(parts) == 1 else operator.join(f"({part})" for part in parts)

@@ -1,15 +1,11 @@
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
 
-from florence_rag.index import store_profile
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.store_profile import StoreProfile
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 DIMENSION = 8
@@ -18,33 +14,6 @@ DIMENSION = 8
 @pytest.fixture
 def embedder() -> EmbedderInfo:
     return EmbedderInfo("colors", "0123456789abcdef", DIMENSION, "48 px")
-
-
-@pytest.fixture
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a new database: a folder, or on the server that FLORENCE_TEST_MILVUS names."""
-    on_server = "FLORENCE_TEST_MILVUS" in os.environ
-    return request.getfixturevalue("server_database") if on_server else str(tmp_path / "test.db")
-
-
-@pytest.fixture(scope="session")
-def server_profile() -> StoreProfile | None:
-    """The profile of the server that FLORENCE_TEST_MILVUS names."""
-    if (uri := os.environ.get("FLORENCE_TEST_MILVUS")) is None:
-        return None
-    client = MilvusClient(uri, timeout=30, dedicated=True)
-    version = client.get_server_version()
-    client.close()
-    return store_profile.server_profile(version)
-
-
-@pytest.fixture(autouse=True)
-def skip_what_the_server_lacks(request: pytest.FixtureRequest, server_profile: StoreProfile | None) -> None:
-    if server_profile and request.node.get_closest_marker("lite"):
-        pytest.skip("tests Milvus Lite")
-    marker = request.node.get_closest_marker("needs")
-    if marker and server_profile and not all(getattr(server_profile, f"has_{feature}") for feature in marker.args):
-        pytest.skip(f"{server_profile.name} lacks {' or '.join(marker.args)}")
 
 
 @pytest.fixture

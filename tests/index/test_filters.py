@@ -13,6 +13,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import RowCodec
 from florence_rag.json_values import to_json_value
 from florence_rag.types import Chunk, EmbedderInfo, Hit, Locator, Source, item_uri
+from tests.databases import SERVER, new_database
 
 CITIES = [
     {
@@ -316,27 +317,30 @@ def test_python_finds_what_a_plain_implementation_finds(filter):
 
 @pytest.fixture(scope="module")
 def layouts(tmp_path_factory):
-    """Indexes of the rows as items, with flat metadata as in Milvus Lite, and without as on a server."""
-    path = str(tmp_path_factory.mktemp("filters") / "filters.db")
-    indexes = [MilvusIndex.open(path, EmbedderInfo("none", "0", 2, ""), collection=name) for name in ("flat", "nested")]
-    indexes[1].chunks = replace(indexes[1].chunks, codec=RowCodec())
-    for index in indexes:
-        for i, metadata in enumerate(ROWS):
-            source = Source(item_uri(str(i)), "text", 1, 1, "h")
-            index.begin(source)
-            index.add([Chunk(source, "text", metadata=metadata, custom_id=str(i))], [[1.0, 0.0]])
-            index.complete(source)
-        index.flush()
-    yield indexes
-    for index in indexes:
-        index.close()
+    """Indexes of the rows as items, on Milvus Lite with flat metadata and without; a server has no flat metadata."""
+    embedder = EmbedderInfo("none", "0", 2, "")
+    with (
+        new_database(tmp_path_factory.mktemp("filters")) as uri,
+        MilvusIndex.open(uri, embedder, collection="flat") as flat,
+        MilvusIndex.open(uri, embedder, collection="nested") as nested,
+    ):
+        if not SERVER:
+            nested.chunks = replace(nested.chunks, codec=RowCodec())
+        for index in (flat, nested):
+            for i, metadata in enumerate(ROWS):
+                source = Source(item_uri(str(i)), "text", 1, 1, "h")
+                index.begin(source)
+                index.add([Chunk(source, "text", metadata=metadata, custom_id=str(i))], [[1.0, 0.0]])
+                index.complete(source)
+            index.flush()
+        yield flat, nested
 
 
-@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("layout", [pytest.param(0, marks=pytest.mark.lite), 1])
 def test_the_store_finds_what_a_plain_implementation_finds(layouts, layout):
     index = layouts[layout]
 
-    @settings(max_examples=150)
+    @settings(max_examples=40 if SERVER else 150)
     @given(FILTERS)
     def compare(filter):
         expected = {str(i) for i, row in enumerate(ROWS) if fits(to_json_value(row), str(i), filter)}

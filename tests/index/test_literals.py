@@ -42,6 +42,7 @@ def test_expressions_are_joined_and_an_empty_one_is_no_restriction():
     assert any_of(["page == 1", NOTHING, "id > 3", "page == 1"]) == "(page == 1) or (id > 3)"
     assert any_of(["page == 1", ""]) == ""
     assert any_of([]) == any_of([NOTHING]) == NOTHING
+    assert all_of("abcd") == "((a) and (b)) and ((c) and (d))"
 
 
 @pytest.mark.parametrize(
