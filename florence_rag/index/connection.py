@@ -15,10 +15,16 @@ from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMism
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.index_types import OLDEST_SERVER, Params, VectorDtype
-from florence_rag.index.literals import one_of
+from florence_rag.index.literals import all_of, literal, one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec, misfit, probe_spec
-from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
+from florence_rag.index.store_errors import (
+    STORE_EXCEPTIONS,
+    is_not_loaded,
+    is_too_large,
+    is_transient,
+    to_florence_error,
+)
 from florence_rag.index.store_profile import SERVER, StoreProfile, parse_version, server_profile
 
 _CONNECT_S = 5.0
@@ -26,13 +32,14 @@ READ_S = 120.0
 WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
-_ROWS_PER_CALL = 500  # of at most 260 kB each
+_ROWS_PER_CALL = 500
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 MAX_WAIT_S = 60.0
 """How long a call is repeated while the server does not answer."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Connection:
@@ -233,13 +240,25 @@ class Connection:
         self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
     ) -> Iterator[Row]:
         """Iterate over the rows that match, in no order, with all writes of every process."""
-        pages = self._call(
-            collection,
-            lambda: self.client.query_iterator(
-                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=READ_S
-            ),
-            user_filter,
-        )
+        fields, last, page_rows = list({"id", *fields}), "", _IDS_PER_CALL
+        while True:
+            expression = all_of([filter, f"id > {literal(last)}" if last else ""])
+            try:
+                for row in self._pages(collection, fields, expression, page_rows, user_filter):
+                    last = row["id"]
+                    yield row
+                return
+            except StoreError as error:
+                if page_rows == 1 or not is_too_large(error.__cause__):
+                    raise
+                page_rows //= 2
+
+    def _pages(
+        self, collection: str, fields: list[str], filter: str, page_rows: int, user_filter: Filter | None
+    ) -> Iterator[Row]:
+        """Iterate over the rows that match, in the order of their ids."""
+        iterate = partial(self.client.query_iterator, collection, page_rows, filter=filter, output_fields=fields)
+        pages = self._call(collection, partial(iterate, consistency_level="Strong", timeout=READ_S), user_filter)
         while page := self._call(collection, pages.next, user_filter):  # a page that did not arrive is fetched again
             yield from page
         pages.close()
@@ -250,16 +269,26 @@ class Connection:
         """Return the rows of those ids that exist, by id. consistency: by default that of the collection."""
         found: dict[str, Row] = {}
         for some in batched(ids, _IDS_PER_CALL):
-            query = partial(
-                self.client.query,
-                collection,
-                one_of("id", some),
-                fields,
-                consistency_level=consistency,
-                timeout=READ_S,
-            )
-            found.update((row["id"], row) for row in self._call(collection, query))
+            query = partial(self._query_ids, collection, fields=fields, consistency=consistency)
+            found.update((row["id"], row) for page in self._in_halves(query, some) for row in page)
         return found
+
+    def _query_ids(
+        self, collection: str, ids: Sequence[str], fields: list[str], consistency: str | None
+    ) -> list[Row]:
+        query = partial(self.client.query, collection, one_of("id", ids), fields, timeout=READ_S)
+        return list(self._call(collection, partial(query, consistency_level=consistency)))
+
+    def _in_halves(self, call: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[R]:
+        """Call with all items, or with one half of them after the other if that makes too large a message."""
+        try:
+            yield call(items)
+        except StoreError as error:
+            if len(items) == 1 or not is_too_large(error.__cause__):
+                raise
+            half = len(items) // 2
+            yield from self._in_halves(call, items[:half])
+            yield from self._in_halves(call, items[half:])
 
     def search(
         self,
@@ -286,14 +315,25 @@ class Connection:
             output_fields=fields,
             timeout=READ_S,
         )
-        (hits,) = self._call(collection, search, user_filter)
+        try:
+            (hits,) = self._call(collection, search, user_filter)
+        except StoreError as error:
+            if not is_too_large(error.__cause__):
+                raise
+            (found,) = self._call(collection, partial(search, output_fields=["id"]))
+            rows = self.rows_of(collection, [hit["id"] for hit in found], fields)
+            return [(rows[hit["id"]], float(hit["distance"])) for hit in found if hit["id"] in rows]
         return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
 
     def upsert(self, collection: str, rows: Iterable[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""
         for some in batched(rows, _ROWS_PER_CALL):
             unique = list({row["id"]: row for row in some}.values())  # a server would keep the first of equal ids
-            self._call(collection, partial(self.client.upsert, collection, unique, timeout=WRITE_S))
+            for _ in self._in_halves(partial(self._upsert, collection), unique):
+                pass
+
+    def _upsert(self, collection: str, rows: Sequence[Row]) -> None:
+        self._call(collection, partial(self.client.upsert, collection, rows, timeout=WRITE_S))
 
     def delete(self, collection: str, filter: str) -> None:
         """Delete the rows that match."""

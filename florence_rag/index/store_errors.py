@@ -100,6 +100,11 @@ def is_not_loaded(error: BaseException | None) -> bool:
     return isinstance(error, STORE_EXCEPTIONS) and (_code(error) == _NOT_LOADED or "'released'" in _reason(error))
 
 
+def is_too_large(error: BaseException | None) -> bool:
+    """Return whether the message to or from the server is larger than allowed, usually than 64 MB."""
+    return isinstance(error, STORE_EXCEPTIONS) and _code(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 def _code(error: Exception) -> object:
     code = getattr(error, "code", None)  # gRPC has a method where pymilvus has a number
     return code() if callable(code) else code
