@@ -176,8 +176,8 @@ SERVER = pytest.mark.skipif("FLORENCE_TEST_MILVUS" not in os.environ, reason="ne
 
 
 @pytest.fixture
-def client(server_database) -> Iterator[MilvusClient]:
-    client = MilvusClient(server_database, timeout=30, dedicated=True)
+def client(db) -> Iterator[MilvusClient]:
+    client = MilvusClient(db, timeout=30, dedicated=True)
     yield client
     client.close()
 
@@ -195,36 +195,36 @@ def create_foreign(client: MilvusClient, name: str, key: DataType = DataType.INT
 @SERVER
 @pytest.mark.parametrize("key", [DataType.INT64, DataType.VARCHAR])
 @pytest.mark.parametrize("name", ["florence", "florence_ledger"])
-def test_a_collection_of_another_program_is_refused_and_stays(name, key, client, server_database, open_index):
+def test_a_collection_of_another_program_is_refused_and_stays(name, key, client, db, open_index):
     create_foreign(client, name, key)
     before = client.describe_collection(name)
     with pytest.raises(StoreMismatchError, match=f"collection '{name}' of .* was created by another program"):
-        open_index(uri=server_database)
+        open_index(uri=db)
     assert client.list_collections() == [name] and client.list_indexes(name) == []
     assert client.describe_collection(name) == before
 
 
 @SERVER
 @pytest.mark.parametrize("key", [DataType.INT64, DataType.VARCHAR])
-def test_an_index_whose_chunks_another_program_replaced_is_refused(key, client, server_database, open_index, put):
-    with open_index(uri=server_database) as index:
+def test_an_index_whose_chunks_another_program_replaced_is_refused(key, client, db, open_index, put):
+    with open_index(uri=db) as index:
         put(index)
     create_foreign(client, "florence", key, dim=8)
     for create in (True, False):
         with pytest.raises(StoreMismatchError, match=r"created by another program \(it.*\); choose another name"):
-            open_index(uri=server_database, create=create)
+            open_index(uri=db, create=create)
     assert client.list_indexes("florence") == []
 
 
 @SERVER
-def test_an_unknown_database_is_named(server_database, open_index):
+def test_an_unknown_database_is_named(db, open_index):
     with pytest.raises(StoreUnavailableError, match=r"x: database.*not found.*; create it on the server, or omit it"):
-        open_index(uri=f"{server_database}x")
+        open_index(uri=f"{db}x")
 
 
 @SERVER
-def test_a_collection_that_is_dropped_under_a_reader_and_a_writer(client, server_database, open_index, put, unit):
-    reader, writer = open_index(uri=server_database), open_index(uri=server_database)
+def test_a_collection_that_is_dropped_under_a_reader_and_a_writer(client, db, open_index, put, unit):
+    reader, writer = open_index(uri=db), open_index(uri=db)
     put(writer, n=2)
     writer.flush_buffer()
     assert len(reader.search_vector(unit()[0], 5)) == 2
