@@ -273,9 +273,7 @@ class Connection:
             found.update((row["id"], row) for page in self._in_halves(query, some) for row in page)
         return found
 
-    def _query_ids(
-        self, collection: str, ids: Sequence[str], fields: list[str], consistency: str | None
-    ) -> list[Row]:
+    def _query_ids(self, collection: str, ids: Sequence[str], fields: list[str], consistency: str | None) -> list[Row]:
         query = partial(self.client.query, collection, one_of("id", ids), fields, timeout=READ_S)
         return list(self._call(collection, partial(query, consistency_level=consistency)))
 
