@@ -130,12 +130,13 @@ def docx(body: str) -> bytes:
 def pptx(text: str, slides: int = 1) -> bytes:
     """Return a presentation."""
     slide = f"<p:sld xmlns:p='p' xmlns:a='a'><p:cSld><p:spTree><p:sp>{text}</p:sp></p:spTree></p:cSld></p:sld>"
+    root = "<p:presentation xmlns:p='p' xmlns:r='r'>"
     ids = "".join(f"<p:sldId id='{256 + i}' r:id='s{i}'/>" for i in range(slides))
     links = "".join(f"<Relationship Id='s{i}' Type='http://x/slide' Target='slides/slide.xml'/>" for i in range(slides))
     return package(
         "ppt/presentation.xml",
         {
-            "ppt/presentation.xml": f"<p:a xmlns:p='p' xmlns:r='r'><p:sldIdLst>{ids}</p:sldIdLst></p:a>",
+            "ppt/presentation.xml": f"{root}<p:sldIdLst>{ids}</p:sldIdLst></p:presentation>",
             "ppt/_rels/presentation.xml.rels": f"<Relationships xmlns='{_PACKAGE}'>{links}</Relationships>",
             "ppt/slides/slide.xml": slide,
         },
