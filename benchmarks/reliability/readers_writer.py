@@ -23,7 +23,7 @@ import typer
 from lite_server import LiteServer
 from workload import Memory, Result, open_rag
 
-WARM_UP_S = 30.0
+WARM_UP_S = 20.0
 MOST_LAG_S = 5.0
 """After how many seconds each client of a Milvus server must see the writes of the others."""
 MOST_GROWTH_MIB, MOST_GROWTH_OF_OTHERS_MIB = 16, 1

@@ -38,16 +38,16 @@ class Program(NamedTuple):
 
 
 PROGRAMS = (
-    Program("kills", "--kills 16", 240, tuple(f"--kills 13 --only {shlex.quote(name)}" for name in JOBS)),
-    Program("lite_server", "--restarts 4 --images 300 --readers 2", 150, ("--restarts 20",)),
+    Program("kills", "--kills 8", 150, tuple(f"--kills 13 --only {shlex.quote(name)}" for name in JOBS)),
+    Program("lite_server", "--restarts 3 --images 200 --readers 2", 120, ("--restarts 20",)),
     Program("milvus_server", "--kills 2 --pauses 0 --full-disks 0 --images 100", 240, ("--kills 20",)),
-    Program("disk_full", "--rounds 1", 150, ("--rounds 12",)),
-    Program("readers_writer", "--minutes 0.7", 240, tuple(f"--minutes 10 --only {part}" for part in PARTS)),
-    Program("many_images", "--images 3000", 180, ("--images 100000",)),
-    Program("damage", "--flips 1", 240, ("--flips 20",)),
-    Program("fairness", "--rows 4000", 150, ("--rows 25000",)),
-    Program("fuzz", "--minutes 0.5", 120, ("--minutes 10",)),
-    Program("hostile_media", "--every 12", 180, ("--every 1",)),
+    Program("disk_full", "--rounds 1", 120, ("--rounds 12",)),
+    Program("readers_writer", "--minutes 0.5", 240, tuple(f"--minutes 10 --only {part}" for part in PARTS)),
+    Program("many_images", "--images 2000", 120, ("--images 100000",)),
+    Program("damage", "--flips 1 --every 8", 120, ("--flips 20",)),
+    Program("fairness", "--rows 3000", 120, ("--rows 25000",)),
+    Program("fuzz", "--minutes 0.5", 90, ("--minutes 10",)),
+    Program("hostile_media", "--every 12", 150, ("--every 1",)),
 )
 
 
