@@ -67,6 +67,10 @@ class ModelError(FlorenceError):
     """A model is unknown, its files are missing or its weights do not fit."""
 
 
+class MissingModelError(ModelError):
+    """Files of a model are not on this machine, and cannot be fetched."""
+
+
 class MissingExtraError(FlorenceError, ImportError):
     """An optional dependency is not installed."""
 

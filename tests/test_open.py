@@ -117,7 +117,7 @@ def test_the_default_pair_is_told_with_sizes_and_licenses_before_the_first_downl
         FlorenceRAG.open(tmp_path / "new.db", model_options=ModelOptions(announce=said.append))
     embedder, describer = said
     assert "siglip2-base" in embedder and "1500 MB, license Apache-2.0" in embedder
-    assert "florence-2-base" in describer and "924 MB, license MIT" in describer
+    assert "florence-2-base" in describer and "463 MB, license MIT" in describer
 
 
 @pytest.mark.parametrize("part", ["vqa", "captioner", "detector", "action_model", "reranker", "text_embedder"])

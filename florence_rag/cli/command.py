@@ -220,6 +220,10 @@ class IndexingCommand(EmbeddingCommand):
         int, typer.Option(metavar="MB", min=768, help="The most memory of a run, in addition to the models.")
     ] = 2048
 
+    def model_options(self) -> "ModelOptions":
+        """Return how models are loaded, with those that are missing reported before the embedder is loaded."""
+        return replace(super().model_options(), fetch_first=True)
+
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which create a missing database."""
         from florence_rag.chunking import ChunkingConfig

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ Report = Callable[["Progress"], None]
 
 EVENT_INTERVAL_S = 1.0
 """Seconds between two lines of JSON."""
+_NOTICE_AFTER_S, _NOTICE_LEFT_S = 20.0, 60.0
+"""A run that is older and has longer to go explains what takes so long."""
 STAGES = {
     "read": "reading",
     "ocr": "reading text",
@@ -37,15 +40,21 @@ STAGES = {
 def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Report]:
     """Yield a callback for the progress of `FlorenceRAG.add`.
 
-    On a terminal it draws a bar; elsewhere it prints nothing. With events it prints lines of JSON to standard error
-    instead, about one per second. With profile it prints in the end how busy each stage was.
+    On a terminal it draws a bar; elsewhere it prints nothing, apart from one line if captions take long. With events it
+    prints lines of JSON to standard error instead, about one per second. With profile it prints in the end how busy
+    each stage was.
     """
     latest: list[Progress] = []
-    with _json_lines(stderr()) if events else _bar(stderr()) as report:
+    notices: list[str] = []
+    console = stderr()
+    with _json_lines(console) if events else _bar(console) as report:
 
         def report_and_keep(step: Progress) -> None:
             latest[:] = [step]
             report(step)
+            if not events and not notices and (notice := captions_notice(step)):
+                notices.append(notice)
+                console.print(plain(notice))
 
         yield report_and_keep
     if profile and latest:
@@ -85,6 +94,17 @@ def left_s(step: Progress) -> float | None:
     if not step.files_done:
         return None
     return round(step.elapsed_s / step.files_done * (step.files_total - step.files_done), 1)
+
+
+def captions_notice(step: Progress) -> str:
+    """Return how long a run still takes, and how to do without captions, if these are what takes long; "" otherwise."""
+    left = left_s(step)
+    if step.bottleneck != "caption" or step.elapsed_s < _NOTICE_AFTER_S or left is None or left < _NOTICE_LEFT_S:
+        return ""
+    return (
+        f"About {ceil(left / 60)} minutes are left for {step.files_total - step.files_done} files, most of it for "
+        "captions. To do without them, stop (finished files are kept) and run it again with --captioner never."
+    )
 
 
 def progress_to_text(step: Progress) -> str:

@@ -12,10 +12,10 @@ import torch
 from florence_rag.batching import batched
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.models.fast_resize import resize_frame
+from florence_rag.models.fingerprints import fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.registry import fingerprint
 from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 

@@ -28,8 +28,9 @@ from florence_rag.models.sentence_transformers import (
 )
 from florence_rag.types import EmbedderInfo, Frame
 
-_FULL_LENGTH = frozenset({"siglip", "siglip2"})
-"""Models that were trained on texts padded to the full length, and lose most of their accuracy on shorter inputs."""
+_SIGLIP = frozenset({"siglip", "siglip2"})
+"""Models that were trained on lower-case texts, padded to the full length. They lose accuracy on other inputs, and the
+tokenizers of the SigLIP 2 of one resolution keep capital letters, whatever their settings say (arXiv 2502.14786)."""
 
 _UNLIMITED = 1_000_000
 
@@ -62,7 +63,8 @@ class SentenceTransformerTextEmbedder:
         self._limit = TextLimit(name, limit, model.tokenizer, too_long)
         self._reads_media = any(model.supports(each) for each in ("image", "video", "audio"))
         self._options: dict[str, Any] = {}
-        if getattr(model.config, "model_type", "") in _FULL_LENGTH:
+        self._is_siglip = getattr(model.config, "model_type", "") in _SIGLIP
+        if self._is_siglip:
             positions = model.config.get_text_config().max_position_embeddings if model.config else limit
             self._options["processing_kwargs"] = {"text": {"padding": "max_length", "max_length": positions}}
         # Measure the dimension, since the configuration of some models states a wrong one.
@@ -117,6 +119,8 @@ class SentenceTransformerTextEmbedder:
         return self._encode_texts(self._model.encode_query, texts)
 
     def _encode_texts(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+        if self._is_siglip:
+            texts = [text.lower() for text in texts]
         # As a plain str, a query that is the URL or the path of an image would be opened as that image.
         items = [{"text": text} if self._reads_media else text for text in texts]
         with self._lock:
@@ -188,6 +192,8 @@ def _preprocessing(model: SentenceTransformer, limit: int) -> str:
     """Describe what an index must not mix: the kind of network, the length of texts, and the prompts."""
     kind = getattr(model.config, "model_type", "") or type(model[0]).__name__
     length = f"texts of {limit} tokens" if limit < _UNLIMITED else "texts of any length"
+    if kind in _SIGLIP:
+        length += " in lower case"
     prompts = {key: prompt for key, prompt in model.prompts.items() if prompt}
     digest = blake2b(json.dumps(prompts, sort_keys=True).encode(), digest_size=4).hexdigest()
     return f"{kind}, {length}" + (f", prompts {digest}" if prompts else "")

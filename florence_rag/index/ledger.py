@@ -143,6 +143,12 @@ class Settings:
     ) -> None:
         """Raise StoreMismatchError if the index cannot be opened for these embedders and this precision."""
         recorded = _described(self.text_embedder)
+        if replace(self.embedder, preprocessing=embedder.preprocessing) == embedder != self.embedder:
+            raise StoreMismatchError(
+                f"the index {where} holds vectors of {embedder.name} for {self.embedder.preprocessing}, and today they "
+                f"are for {embedder.preprocessing}; embed it again, which keeps captions and texts: "
+                f"florence-rag reembed --to {embedder.name}"
+            )
         if self.embedder != embedder:
             problem = f"was filled by {_described(self.embedder)}, not by {_described(embedder)}; "
             problem += "open it with that model"

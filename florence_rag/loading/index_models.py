@@ -42,6 +42,10 @@ def load_models(names: ModelNames, options: ModelOptions | None = None, *, index
     florence2 = [card for card in (captioner, vqa) if card and card.family == "florence-2"]
     upcoming = [card for card in (text_embedder, captioner if indexing else None) if card]
     loader = ModelLoader(options, upcoming=upcoming)
+    if indexing and loader.options.fetch_first:
+        loader.require(loaders.EMBEDDER, embedder)
+        if captioner:
+            loader.require(loaders.CAPTIONER, captioner)
     return Models(
         embedder=loader.load(loaders.EMBEDDER, embedder),
         text_embedder=loader.load(loaders.TEXT_EMBEDDER, text_embedder) if text_embedder else None,

@@ -4,16 +4,14 @@ A database may come from somebody else, so the folder that it records is read on
 repository is read only if it was downloaded before.
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from florence_rag.models.registry import ModelCard
+from florence_rag.models.registry import ModelCard, state_file
 
 
 def _record() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "florence-rag" / "models.txt"
+    return state_file("models.txt")
 
 
 def is_known(name: str) -> bool:

@@ -168,8 +168,13 @@ def _meter_reranker(card: ModelCard, loader: ModelLoader) -> perception.Reranker
 EMBEDDER = ModelRole[Embedder](
     ("embed",),
     {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
+    "or use the model that is built in, for a new database: --model florence-tiny",
 )
-TEXT_EMBEDDER = ModelRole[TextEmbedder](("embed texts",), {"sentence-transformers": _text_sentence_transformer})
+TEXT_EMBEDDER = ModelRole[TextEmbedder](
+    ("embed texts",),
+    {"sentence-transformers": _text_sentence_transformer},
+    "or make a database without --text-embedder",
+)
 VQA = ModelRole[perception.VisualQA](
     ("answer",),
     {
@@ -179,6 +184,7 @@ VQA = ModelRole[perception.VisualQA](
         "transformers": _transformers_vqa,
         "openai": _openai_vqa,
     },
+    "or name another model for answers: --vqa NAME",
 )
 ATTENTION_VQA = ModelRole[perception.AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
 MATCHER = ModelRole[perception.Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
@@ -190,8 +196,11 @@ CAPTIONER = ModelRole[perception.Captioner](
         "transformers": _transformers_captioner,
         "openai": _openai_captioner,
     },
+    "or leave captions out: --captioner never",
 )
-DETECTOR = ModelRole[perception.Detector](("detect",), {"florence": _dyhead, "florence-2": _florence2})
+DETECTOR = ModelRole[perception.Detector](
+    ("detect",), {"florence": _dyhead, "florence-2": _florence2}, "or use the one that is built in: florence-tiny"
+)
 GROUNDER = ModelRole[perception.Grounder](("detect",), {"florence-2": _florence2})
 SEGMENTER = ModelRole[perception.Segmenter](("detect",), {"florence-2": _florence2})
 ACTION_RECOGNIZER = ModelRole[perception.ActionRecognizer](("action",), {"florence": _video_coswin})
@@ -199,6 +208,7 @@ OCR_READER = ModelRole[perception.OCRReader](("ocr",), {"rapidocr": _rapidocr})
 RERANKER = ModelRole[perception.Reranker](
     ("rerank", "match"),
     {"sentence-transformers": _cross_encoder, "florence": _meter_reranker, "meter": _meter_reranker},
+    "or search without a reranker",
 )
 
 

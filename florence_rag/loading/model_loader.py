@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from florence_rag.context import LazyValue
-from florence_rag.errors import ModelError
+from florence_rag.errors import MissingModelError, ModelError
 from florence_rag.loading.known_models import remember
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import CARDS, Family, ModelCard, Role, find_model
@@ -24,11 +26,14 @@ log = get_logger(__name__)
 class ModelRole(Generic[T]):
     """What a component does: its role in the registry, further roles that serve, and a loader for each family.
 
+    `otherwise` ends the message if the files of a model are missing: how to do without.
+
     Assign to `loaders` to register a family of your own, or a stand-in for a test.
     """
 
     names: tuple[Role, ...]
     loaders: dict[Family, Callable[[ModelCard, ModelLoader], T]]
+    otherwise: str = "or name another model"
 
     def card(self, model: str) -> ModelCard:
         """Find the card of a model, or raise a ModelError, without loading or downloading anything."""
@@ -54,8 +59,14 @@ class ModelLoader:
         self._shared: dict[tuple[object, str], LazyValue[Any]] = {}
 
     def load(self, role: ModelRole[T], card: ModelCard) -> T:
-        """Load a new component now; missing files are a ModelError."""
-        return self._load(role.loaders[card.family], card)
+        """Load a new component now; missing files are a MissingModelError."""
+        with _alternative(role):
+            return self._load(role.loaders[card.family], card)
+
+    def require(self, role: ModelRole[T], card: ModelCard) -> None:
+        """Fetch the files of a component without loading it; missing files are a MissingModelError."""
+        with _alternative(role):
+            self.fetch(card)
 
     def _load(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> T:
         with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
@@ -68,8 +79,12 @@ class ModelLoader:
         """Prepare the component of the first card whose family can fill the role; None if there is no such card."""
         for card in cards:
             if card is not None and (load := role.loaders.get(card.family)):
-                return self.shared(load, card)
+                return LazyValue(partial(self._get, role, self.shared(load, card)), card.name)
         return None
+
+    def _get(self, role: ModelRole[T], component: LazyValue[T]) -> T:
+        with _alternative(role):
+            return component.get()
 
     def shared(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> LazyValue[T]:
         """Return what a function loads for a card; every call with the same arguments returns the same value."""
@@ -89,6 +104,15 @@ class ModelLoader:
         from florence_rag.models.convert import converted_folder
 
         return replace(card, source=str(converted_folder(card, fetcher)))
+
+
+@contextmanager
+def _alternative(role: ModelRole[Any]) -> Iterator[None]:
+    """Say how to do without a model whose files are missing."""
+    try:
+        yield
+    except MissingModelError as error:
+        raise MissingModelError(f"{error}; {role.otherwise}") from error
 
 
 def load_model(role: ModelRole[T], model: str, options: ModelOptions | None = None) -> T:

@@ -20,6 +20,8 @@ class ModelOptions:
 
     Args:
         offline: Whether to use only files that are on this machine.
+        fetch_first: Whether the captioner of a database for new files is fetched before the embedder is loaded, and not
+            when the first image is captioned.
         announce: Called with one line before the files of a model are downloaded.
         device: A torch device. By default a GPU if there is one.
         precision: "fp32", "bf16" or "int8": the precision of the embedder. By default the model's own.
@@ -35,6 +37,7 @@ class ModelOptions:
     """
 
     offline: bool = False
+    fetch_first: bool = False
     announce: Callable[[str], None] | None = None
     device: str | None = None
     precision: Precision | None = None

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import httpx
 import torch
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
-from florence_rag.errors import ModelError, first_line
-from florence_rag.models.registry import ModelCard
+from florence_rag.errors import MissingModelError, ModelError, first_line
+from florence_rag.models.registry import ModelCard, missing_files
 
 NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onnx/* openvino/*".split()
 """Other formats of weights that repositories keep next to the safetensors."""
@@ -47,14 +52,18 @@ class Fetcher:
     def repository(self, name: str, *, only: Sequence[str] | None = None, about: str = "") -> Path:
         """Return the folder of a Hugging Face repository "owner/name", or of those of its files that match `only`.
 
-        `about` is the line to announce. It is a ModelError if the files are not cached and cannot be downloaded.
+        `about` is the line to announce. It is a MissingModelError if the files are not cached and cannot be downloaded.
         """
         fetch = partial(snapshot_download, name, allow_patterns=list(only or ["*"]), ignore_patterns=NEVER_NEEDED)
+        offline = self.offline or constants.HF_HUB_OFFLINE
         try:
-            return Path(str(fetch(local_files_only=True)))
+            folder = Path(str(fetch(local_files_only=True)))
+            if offline or only or _is_complete(name, folder):
+                return folder
         except LocalEntryNotFoundError as error:
-            if self.offline or constants.HF_HUB_OFFLINE:
-                raise self._missing(_repository_hint(name)) from error
+            if offline:
+                lost = error if isinstance(error, IncompleteSnapshotError) else None
+                raise self._missing(_repository_hint(name), lost) from error
         self._announce(about or f"https://huggingface.co/{name}")
         try:
             return Path(str(fetch()))
@@ -95,7 +104,7 @@ class Fetcher:
             for each in (line, *(f"afterwards {card}" for card in self._later())):
                 self.announce(each)
 
-    def _missing(self, hint: str, error: Exception | None = None) -> ModelError:
+    def _missing(self, hint: str, error: Exception | None = None) -> MissingModelError:
         """Return an error that lists all missing files in one line."""
         reason = f" ({first_line(error)})" if error else ""
         hints = [hint]
@@ -104,10 +113,7 @@ class Fetcher:
             hints.append(
                 _file_hint(card.source, _cached_file(card.source)) if is_file else _repository_hint(card.source)
             )
-        return ModelError(
-            f"not on this machine and cannot be fetched{reason}: {'; '.join(hints)}; "
-            "or use the model that is built in: florence-rag index PATH --model florence-tiny"
-        )
+        return MissingModelError(f"not on this machine and cannot be fetched{reason}: {'; '.join(hints)}")
 
     def _later(self) -> list[ModelCard]:
         return [card for card in self.later if card.download_kind and not is_local(card)]
@@ -119,12 +125,22 @@ def is_local(card: ModelCard) -> bool:
         return False
     if card.download_kind == "file":
         return _cached_file(card.source).is_file()
-    try:
-        if card.download_kind == "repository":
-            snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
+    if card.download_kind != "repository":
         return True
+    try:
+        folder = snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
     except LocalEntryNotFoundError:
         return False
+    return any(Path(str(folder)).rglob("*.safetensors"))
+
+
+def _is_complete(name: str, folder: Path) -> bool:
+    """Return whether a cached copy, of which no listed file is missing, has all files; an old one lists none."""
+    try:
+        get_cached_repo_tree(name)
+    except CachedRepoTreeNotFoundError:
+        return not missing_files(folder)
+    return True
 
 
 def _cached_file(url: str, folder: Path | None = None) -> Path:

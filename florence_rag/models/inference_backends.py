@@ -118,6 +118,7 @@ def _onnx(module: nn.Module, example: Tensor) -> Run:
     with _exporting(module, example, "torch.onnx"):
         program: Any = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=any_batch, verbose=False)
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of each constant that it does not fold
     options.intra_op_num_threads = torch.get_num_threads()
     graph = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
+from transformers.utils import logging
 
 from florence_rag.errors import FlorenceError, InputError, ModelError, first_line
 from florence_rag.json_values import parse_json
 from florence_rag.models.chat_templates import check_templates
-from florence_rag.models.registry import read_json
+from florence_rag.models.registry import missing_files, read_json
 from florence_rag.validation import show
 
 _MAX_TEXT_BYTES = 256 << 20
 _MAX_FILES = 10_000
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
+_PROBE = "a photo of a dog"
 _TEXTS = (".json", ".txt", ".jinja", ".md", ".model")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -69,7 +71,7 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
     Args:
         folder: The folder of a model.
         problem: The beginning of the message, to which the reason is added.
-        advice: What to do if the files do not fit.
+        advice: What to do if the files do not fit; without it, missing files of a folder of transformers are named.
 
     Raises:
         ModelError: If the files could run code, lead out of the folder, or cannot be opened.
@@ -80,12 +82,15 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
             check_files(Path(folder))
         except ModelError as error:
             raise ModelError(f"{problem}: {error}") from error
-        yield
+        with _quiet():
+            yield
     except FlorenceError:
         raise
     except Exception as error:  # the libraries pass on the errors of all their parts: of JSON, of tensors ...
         if "trust_remote_code" in str(error) or "remote code" in str(error):
             reason = f"it needs code of its own{_named_code(Path(folder))}, {_never}"
+        elif not advice and (missing := missing_files(Path(folder))):
+            reason = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; fetch the model again"
         elif "ignore_mismatched_sizes" in str(error):
             reason = "its weights have other shapes than its config.json says" + advice
         else:
@@ -93,6 +98,43 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
         raise ModelError(f"{problem}: {reason}") from error
     finally:
         _is_opening.reset(token)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what transformers prints while it opens a folder: progress bars, and doubts about token ids."""
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+        if verbosity != logging.ERROR:  # another thread is opening a model if it is
+            logging.set_verbosity(verbosity)
+
+
+def check_tokenizer(tokenizer: Any, config: Any, folder: str | Path, problem: str) -> None:
+    """Raise a ModelError if a tokenizer does not know the words of its network.
+
+    transformers replaces a vocabulary that is missing by one of a few special tokens, without an error.
+
+    Args:
+        tokenizer: A tokenizer of transformers; others are not checked.
+        config: The configuration of the network, or None.
+        folder: The folder of both.
+        problem: The beginning of the message.
+    """
+    if not hasattr(tokenizer, "unk_token_id"):
+        return
+    known = getattr(config.get_text_config(decoder=True), "vocab_size", 0) if config is not None else 0
+    ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    if len(tokenizer) < known / 2 or set(ids) <= {tokenizer.unk_token_id}:
+        lost = " and ".join(missing_files(Path(folder))) or "the vocabulary of its tokenizer"
+        raise ModelError(
+            f"{problem}: its tokenizer knows {len(tokenizer)} tokens, and its network {known}; fetch {lost} again"
+        )
 
 
 def check_files(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The registry of models: a card per model of registry.toml. Importing it loads no neural network."""
 
-import hashlib
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +16,11 @@ PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
 
 _MAX_SETTINGS_BYTES = 16 << 20
+
+_VOCABULARIES = "tokenizer.json vocab.txt vocab.json spiece.model sentencepiece.bpe.model tokenizer.model"
+_USUAL_FILES = (("config.json",), ("*.safetensors",), tuple(_VOCABULARIES.split()), ("tokenizer_config.json",))
+"""What every folder of transformers contains, each with other files that can take its place."""
+_IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
 
 Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "action", "ocr"]
 """What a model can do in an index: embed images and queries, embed texts, answer questions, match texts with images,
@@ -212,19 +217,25 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def missing_files(folder: Path) -> list[str]:
+    """Return the names of files that the folders of transformers have, and this one lacks.
+
+    The libraries replace some of them by defaults, and report others in the words of whatever fails next.
+    """
+    names = {"*.safetensors" if path.suffix == ".safetensors" else path.name for path in folder.rglob("*")}
+    config = read_config(folder / "config.json")
+    parts = (config, *(part for part in config.values() if isinstance(part, dict)))
+    sees = "vision_config" in config or any("image_size" in part for part in parts)
+    usual = (*_USUAL_FILES, *([_IMAGE_SETTINGS] if sees else []))
+    return [name for name, *others in usual if not names.intersection([name, *others])]
+
+
 def model_type(folder: str | Path) -> str:
     """Return the name that transformers gives to the architecture of the model in a folder, "" if there is none."""
     return str(read_config(Path(folder) / "config.json").get("model_type", ""))
 
 
-def fingerprint(folder: Path) -> str:
-    """Return a digest of the weights in a folder: 16 hex digits, equal for equal weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"no weights in {str(folder)!r}: expected *.safetensors")
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def state_file(name: str) -> Path:
+    """Return the path of a file in which this package remembers something about the models of this machine."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "florence-rag" / name

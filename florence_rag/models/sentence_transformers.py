@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from florence_rag.errors import InputError, ModelError
+from florence_rag.models.fingerprints import fingerprint
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
-from florence_rag.models.model_folder import opening
-from florence_rag.models.registry import fingerprint, read_config
+from florence_rag.models.model_folder import check_files, check_tokenizer, opening
+from florence_rag.models.registry import read_config
 from florence_rag.models.strict_loading import UNFIT_KEYS, check_fit, listed, loading_info_kept
 from florence_rag.telemetry import get_logger
 from florence_rag.text_arguments import to_path
@@ -39,10 +40,8 @@ def model_folder(source: str | Path) -> Path:
     if not folder.is_dir():
         raise ModelError(f"there is no folder {str(source)!r}; give one, or load 'owner/name' with load_model")
     if not any(folder.rglob("*.safetensors")):
-        raise ModelError(
-            f"{str(source)!r} has no *.safetensors; weights in other forms may be pickles, which are not opened: "
-            "convert them on a machine that may run them, or choose another model"
-        )
+        check_files(folder)
+        raise ModelError(f"{str(source)!r} has no *.safetensors; fetch the model again, or choose another one")
     return folder
 
 
@@ -53,8 +52,10 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
     options |= {"local_files_only": True, "trust_remote_code": False, "model_kwargs": weights}
-    with opening(folder, f"{str(folder)!r} cannot be opened as a {kind.__name__}"), loading_info_kept() as infos:
+    problem = f"{str(folder)!r} cannot be opened as a {kind.__name__}"
+    with opening(folder, problem), loading_info_kept() as infos:
         model = kind(str(folder), device=target, **options)
+    check_tokenizer(model.tokenizer, model.config, folder, problem)
     may_lack_pooler = kind is SentenceTransformer and not has_image_encoder(folder)
     for info in infos:
         missing = [key for key in info["missing_keys"] if not (may_lack_pooler and _POOLER.search(key))]

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import logging
 
 from florence_rag.errors import ModelError
 from florence_rag.models.model_folder import open_network, open_part, opening
@@ -59,7 +58,7 @@ def open_strictly(
     It is a ModelError if files cannot be read or weights do not fit. The message lists these weights, and calls the
     model by its `name` and by `what` the folder should hold, such as "a detector".
     """
-    with _opening(folder, name, what or f"a {kind.__name__}"):
+    with opening(folder, _cannot_open(folder, name, what or f"a {kind.__name__}"), "; fetch it again"):
         loaded = open_network(kind, folder, dtype=torch.float32, output_loading_info=True)
     model, loading_info = loaded
     check_fit(loading_info, name or kind.__name__, folder)
@@ -82,22 +81,12 @@ def open_with_processor(
 
 def open_processor(kind: Any, folder: str | Path, *, name: str = "", what: str = "") -> Any:
     """Open the processor in the folder of a model; it is a ModelError if there is none, as in `open_strictly`."""
-    with _opening(folder, name, what or f"a {kind.__name__}"):
+    with opening(folder, _cannot_open(folder, name, what or f"a {kind.__name__}"), "; fetch it again"):
         return open_part(kind, folder)
 
 
-@contextmanager
-def _opening(folder: str | Path, name: str, what: str) -> Iterator[None]:
-    """Hide progress bars of weights that load in milliseconds, and turn every error into a ModelError of one line."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    prefix = f"{name!r}: " if name else ""
-    try:
-        with opening(folder, f"{prefix}{str(folder)!r} cannot be opened as {what}", "; fetch it again"):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def _cannot_open(folder: str | Path, name: str, what: str) -> str:
+    return f"{f'{name!r}: ' if name else ''}{str(folder)!r} cannot be opened as {what}"
 
 
 def check_fit(

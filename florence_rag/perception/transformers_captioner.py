@@ -33,6 +33,7 @@ class TransformersCaptioner(TransformersModel):
     """
 
     auto_class = AutoModelForImageTextToText
+    half_on_cpu = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTr
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.models.model_folder import open_network, open_part, opening
+from florence_rag.models.model_folder import check_tokenizer, open_network, open_part, opening
 from florence_rag.models.strict_loading import UNFIT_KEYS, check_fit
 from florence_rag.perception.base import VQAResult
 
@@ -27,6 +27,8 @@ class TransformersModel:
     """The class of transformers that opens the weights."""
     unused_weights: ClassVar[bool] = True
     """Whether the files may hold weights that the model does not use, such as heads for other tasks."""
+    half_on_cpu: ClassVar[bool] = False
+    """Whether bf16 is the default on a processor that computes in it, too, because the exact numbers matter little."""
 
     def __init__(self, model: Any, processor: Any, *, name: str) -> None:
         self._model = model.eval()
@@ -45,6 +47,8 @@ class TransformersModel:
         **options: Any,
     ) -> Self:
         """Open a folder with options of the constructor; by default on a GPU in bf16 if there is one, else in fp32."""
+        if precision is None and cls.half_on_cpu and computes_in_bf16():
+            precision = "bf16"
         model, processor = open_model(
             cls.auto_class, folder, name=name, device=device, precision=precision, unused_weights=cls.unused_weights
         )
@@ -56,6 +60,12 @@ class TransformersModel:
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and tokens > limit:
             raise InputError(f"the text takes {tokens} tokens, and the model reads at most {limit}; give a shorter one")
+
+
+def computes_in_bf16() -> bool:
+    """Return whether this processor multiplies matrices in bf16, instead of converting them to fp32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 may lack it
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def open_model(
@@ -78,6 +88,7 @@ def open_model(
     with opening(folder, cannot_open(name, folder)):
         model, notes = open_network(auto_class, folder, dtype=dtype, output_loading_info=True)
         processor = _open_processor(model.config, folder)
+    check_tokenizer(processor.tokenizer, model.config, folder, cannot_open(name, folder))
     check_fit(notes, name, folder, UNFIT_KEYS[:2] if unused_weights else UNFIT_KEYS)
     return model.to(target).eval(), processor
 

@@ -18,11 +18,15 @@ from florence_rag.untrusted_text import neutralize
 _PROMPTS: Mapping[str, str] = MappingProxyType({"blip-2": "Question: {} Answer:"})
 """The prompt around a question by type of model. All other models receive the question alone."""
 
+_DROPPED_BY_BLIP = str.maketrans("", "", '.!"()*#:;~')
+
 
 class TransformersVQA(TransformersModel):
     """A model that chooses among its answers, or one that generates them. Threads may share it, and take turns.
 
-    A result lists up to `candidates` answers; a generated answer has at most `max_tokens`.
+    A result lists up to `candidates` answers; a generated answer has at most `max_tokens`. BLIP receives questions as
+    its authors prepared them, which its files do not say: without some punctuation, and behind a token of its own
+    (https://github.com/salesforce/BLIP, blip_vqa.py).
     """
 
     auto_class = AutoModelForVisualQuestionAnswering
@@ -30,6 +34,7 @@ class TransformersVQA(TransformersModel):
     def __init__(self, model: Any, processor: Any, *, name: str, candidates: int = 5, max_tokens: int = 20) -> None:
         super().__init__(model, processor, name=name)
         self._prompt = _PROMPTS.get(model.config.model_type, "{}")
+        self._is_blip = model.config.model_type == "blip"
         self._candidates = candidates
         self._max_tokens = max_tokens
         self._answers: list[str] = []  # what the model chooses from, in the order of its scores
@@ -46,10 +51,15 @@ class TransformersVQA(TransformersModel):
         A model that chooses gives every answer a sigmoid of its own, so that the confidences need not sum to one; for a
         model that generates, the confidence is the probability of the whole answer.
         """
-        prompt = self._prompt.format(neutralize(check_question(question)))
+        question = neutralize(check_question(question))
+        if self._is_blip:
+            question = question.translate(_DROPPED_BY_BLIP)
+        prompt = self._prompt.format(question)
         with self._tokenizer_lock:
             inputs = self._processor(images=[Image.fromarray(frame)], text=[prompt], return_tensors="pt")
             self._check_length(inputs)
+            if self._is_blip and (token := self._question_token()) is not None:
+                inputs["input_ids"][:, 0] = token
             inputs = inputs.to(self._model.device, self._model.dtype)
             if not self._answers:
                 return self._generate(inputs, prompt)
@@ -57,6 +67,16 @@ class TransformersVQA(TransformersModel):
         best = scores.topk(min(self._candidates, len(self._answers)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return VQAResult.ranked([(self._answers[i], round(confidence, 4)) for i, confidence in pairs])
+
+    def _question_token(self) -> int | None:
+        """Return the token before a question; None if the network has none.
+
+        The released networks have embeddings of two tokens more than their tokenizer: one before what is generated,
+        and one before what is encoded together with the image.
+        """
+        text = self._model.config.text_config
+        beyond = len(self._processor.tokenizer)
+        return beyond + 1 if text.bos_token_id == beyond and text.vocab_size == beyond + 2 else None
 
     def _generate(self, inputs: Mapping[str, Any], prompt: str) -> VQAResult:
         beams = max(2, self._candidates)

@@ -32,6 +32,10 @@ def rerank(
     Their explanations contain the reranker's score. Without `load_frames`, only texts are scored.
     """
     inputs = {place: each for place, hit in enumerate(hits[:depth]) if (each := _inputs(reranker, hit, load_frames))}
+    if hits and not inputs:
+        reads = " and ".join(sorted(reranker.reads))
+        log.warning("the reranker changes nothing: it reads %s, and the hits have none, not even a caption", reads)
+        return list(hits)
     scores = iter(reranker.score(text, [each for some in inputs.values() for each in some]).tolist())
     # Of several frames, the best score counts.
     scored = {place: max(next(scores) for _ in some) for place, some in inputs.items()}

@@ -35,6 +35,17 @@ def test_progress_has_the_speed_the_failures_and_the_bottleneck():
     assert progress_to_text(Progress(0, 7, 0, "/a.jpg", 0)) == "a.jpg"
 
 
+def test_a_run_that_captions_for_long_says_once_how_to_do_without(monkeypatch):
+    steps = [Progress(done, 100, done, "/a.jpg", 0, done * 8.0, {"caption": 0.9, "embed": 0.1}) for done in range(1, 6)]
+    text = written(monkeypatch, False, *steps)
+    assert text.startswith("About 13 minutes are left for 97 files, most of it for captions.")
+    assert text.count("--captioner never") == 1
+    quick = [Progress(done, 5, done, "/a.jpg", 0, done * 8.0, {"caption": 0.9}) for done in range(1, 6)]
+    assert written(monkeypatch, False, *quick) == ""
+    others = [Progress(done, 100, done, "/a.jpg", 0, done * 8.0, {"ocr": 0.9, "caption": 0.1}) for done in range(1, 6)]
+    assert written(monkeypatch, False, *others) == ""
+
+
 def test_events_are_lines_of_json_and_include_the_last_one(monkeypatch):
     steps = [Progress(done, 7, done, "/a.jpg", 0, done / 2, {"embed": 1.0}) for done in range(1, 8)]
     first, last = map(json.loads, written(monkeypatch, False, *steps, events=True).splitlines())

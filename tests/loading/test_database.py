@@ -133,6 +133,7 @@ def test_a_model_that_was_downloaded_before_needs_no_name(tmp_path, monkeypatch)
     for name, folder in (("a/b", "models--a--b"), ("siglip2-base", None)):
         folder = folder or f"models--{find_model(name).source.replace('/', '--')}"
         (tmp_path / folder / "snapshots" / "c").mkdir(parents=True)
+        (tmp_path / folder / "snapshots" / "c" / "model.safetensors").touch()
         (tmp_path / folder / "refs").mkdir()
         (tmp_path / folder / "refs" / "main").write_text("c")
         assert check_recorded(name, "x.db") == name

@@ -62,9 +62,10 @@ def test_florence_2_is_loaded_once_for_all_its_roles(colors, tmp_path, monkeypat
 
 def test_a_florence_2_captioner_also_detects(colors, tmp_path):
     models = load_models(ModelNames(TINY, captioner=str(save_florence2(tmp_path))), OPTIONS)
-    assert models.detector is models.captioner and models.segmenter is models.captioner
+    captioner = models.captioner.get()
+    assert models.detector.get() is captioner and models.segmenter.get() is captioner
     other = load_models(ModelNames(TINY, captioner=str(tmp_path), detector=TINY), OPTIONS)
-    assert other.detector is not other.grounder and other.grounder is other.captioner
+    assert other.detector.get() is not other.grounder.get() is other.captioner.get()
 
 
 def test_florence_tiny_answers_matches_and_describes_with_one_meter(monkeypatch):

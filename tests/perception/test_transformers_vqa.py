@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -99,6 +100,24 @@ def test_a_language_model_does_not_repeat_the_question_in_its_answer(tmp_path):
 def test_an_empty_question_is_refused(vilt, question):
     with pytest.raises(InputError, match="the question is empty"):
         vilt.answer(noise(0), question)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_blip_receives_questions_as_it_was_trained(blip_parts, published):
+    model, processor = deepcopy(blip_parts[0]), blip_parts[1]
+    words = len(processor.tokenizer)
+    if published:  # with two tokens that its tokenizer does not know: [DEC] and [ENC]
+        model.text_encoder.resize_token_embeddings(words + 2)
+        model.config.text_config.vocab_size = words + 2
+        model.config.text_config.bos_token_id = words
+    read = []
+    model.text_encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["input_ids"][0].tolist()), with_kwargs=True
+    )
+    TransformersVQA(model, processor, name="tiny", max_tokens=1).answer(noise(0), 'What color, "is" it (#1)?')
+    first, *rest = read[0]
+    assert first == (words + 1 if published else processor.tokenizer.cls_token_id)
+    assert rest == processor.tokenizer("what color, is it 1?")["input_ids"][1:]
 
 
 def test_a_question_longer_than_the_model_reads_is_refused(vilt, blip):

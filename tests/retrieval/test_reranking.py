@@ -132,3 +132,13 @@ def test_a_reranker_of_images_keeps_the_places_of_passages():
 
 def test_no_hits_stay_no_hits():
     assert rerank(TableReranker(), [], "query", weight=1.0, depth=20) == []
+
+
+def test_a_reranker_that_can_read_no_hit_says_so_and_changes_nothing(caplog):
+    images = [hit("a", 2.0, "image", ""), hit("b", 1.0, "image", "")]
+    reranker = TableReranker(reads=("text",))
+    with caplog.at_level(logging.WARNING):
+        assert rerank(reranker, images, "query", weight=0.75, depth=20) == images
+    assert "the reranker changes nothing: it reads text" in caplog.text and reranker.calls == []
+    caplog.clear()
+    assert rerank(reranker, [], "query", weight=0.75, depth=20) == [] and not caplog.text
