@@ -89,10 +89,10 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
     except Exception as error:  # the libraries pass on the errors of all their parts: of JSON, of tensors ...
         if "trust_remote_code" in str(error) or "remote code" in str(error):
             reason = f"it needs code of its own{_named_code(Path(folder))}, {_never}"
+        elif "ignore_mismatched_sizes" in str(error) and Path(folder, "config.json").is_file():
+            reason = "its weights have other shapes than its config.json says" + advice
         elif not advice and (missing := missing_files(Path(folder))):
             reason = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; fetch the model again"
-        elif "ignore_mismatched_sizes" in str(error):
-            reason = "its weights have other shapes than its config.json says" + advice
         else:
             reason = first_line(error) + advice
         raise ModelError(f"{problem}: {reason}") from error

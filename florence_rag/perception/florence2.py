@@ -7,19 +7,18 @@ transformers' own, the weights are those of florence-community/Florence-2-{base,
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from transformers import Florence2ForConditionalGeneration
 
 from florence_rag.batching import batched
-from florence_rag.errors import InputError, ModelError
+from florence_rag.errors import InputError
 from florence_rag.perception.base import Detection, TextRegion, VQAResult
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
-from florence_rag.perception.transformers_model import TransformersModel, beams_to_result, cannot_open
+from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
 from florence_rag.text_arguments import check_query_text, check_question
 from florence_rag.types import Frame
 
@@ -28,8 +27,6 @@ Detail = Literal["short", "detailed", "more detailed"]
 _CAPTION_PROMPTS: Mapping[str, str] = MappingProxyType(
     {"short": "<CAPTION>", "detailed": "<DETAILED_CAPTION>", "more detailed": "<MORE_DETAILED_CAPTION>"}
 )
-
-_GENERATION = "generation_config.json"
 
 
 class Florence2(TransformersModel):
@@ -44,6 +41,7 @@ class Florence2(TransformersModel):
     auto_class = Florence2ForConditionalGeneration
     unused_weights = False
     half_on_cpu = True
+    required_file = "generation_config.json"
 
     def __init__(
         self,
@@ -67,13 +65,6 @@ class Florence2(TransformersModel):
         self._beams = beams
         self._max_tokens = min(max_tokens, model.config.get_text_config().max_position_embeddings - 1)
         self._batch = batch or (4 if model.device.type == "cpu" else 32)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, name: str, **options: Any) -> Self:
-        """Open a folder as `TransformersModel` does; without the authors' settings for generation, a ModelError."""
-        if not Path(folder, _GENERATION).is_file():  # transformers would use its own, which give other texts
-            raise ModelError(f"{cannot_open(name, folder)}: {_GENERATION} is missing; fetch the model again")
-        return super().from_pretrained(folder, name=name, **options)
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """Write one caption per image, as detailed as the settings say."""

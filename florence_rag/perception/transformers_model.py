@@ -29,6 +29,8 @@ class TransformersModel:
     """Whether the files may hold weights that the model does not use, such as heads for other tasks."""
     half_on_cpu: ClassVar[bool] = False
     """Whether bf16 is the default on a processor that computes in it, too, because the exact numbers matter little."""
+    required_file: ClassVar[str] = "config.json"
+    """A file of the authors in whose place transformers would use settings of its own."""
 
     def __init__(self, model: Any, processor: Any, *, name: str) -> None:
         self._model = model.eval()
@@ -47,6 +49,8 @@ class TransformersModel:
         **options: Any,
     ) -> Self:
         """Open a folder with options of the constructor; by default on a GPU in bf16 if there is one, else in fp32."""
+        if not Path(folder, cls.required_file).is_file():
+            raise ModelError(f"{cannot_open(name, folder)}: {cls.required_file} is missing; fetch the model again")
         if precision is None and cls.half_on_cpu and computes_in_bf16():
             precision = "bf16"
         model, processor = open_model(

@@ -133,7 +133,7 @@ def test_a_truncated_text_is_logged_once(clip_folder, caplog):
 def test_the_network_limits_texts_if_the_tokenizer_does_not(tmp_path):
     siglip = SentenceTransformerEmbedder.from_pretrained(save_siglip(tmp_path), name="siglip", device="cpu")
     assert siglip.embed_texts(["red " * 500]).shape == (1, 16)
-    assert siglip.info.preprocessing == f"siglip, texts of {TEXT_TOKENS} tokens"
+    assert siglip.info.preprocessing == f"siglip, texts of {TEXT_TOKENS} tokens in lower case"
 
 
 def test_siglip_pads_texts_to_the_full_length(tmp_path):

@@ -87,9 +87,7 @@ def test_a_long_reason_is_cut(ledger):
     assert len(ledger.failures()[0].reason) == 2000
 
 
-@pytest.mark.parametrize(
-    "change", [{"name": "other"}, {"fingerprint": "f" * 16}, {"dimension": 4}, {"preprocessing": "96 px"}]
-)
+@pytest.mark.parametrize("change", [{"name": "other"}, {"fingerprint": "f" * 16}, {"dimension": 4}])
 def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, embedder, change):
     open_index().close()
     other = replace(embedder, **change)
@@ -103,6 +101,14 @@ def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, 
     )
     assert "open it with that model, or index the files into a new database" in message
     open_index()
+
+
+def test_the_same_embedder_with_other_preprocessing_is_refused_with_the_command_that_moves_the_index(
+    open_index, embedder
+):
+    open_index().close()
+    with pytest.raises(StoreMismatchError, match="of colors for 48 px, and today they are for 96 px; embed it again"):
+        open_index(embedder=replace(embedder, preprocessing="96 px"))
 
 
 def test_the_recorded_embedder_opens_the_index(db, open_index, embedder):

@@ -184,6 +184,8 @@ def test_nothing_is_fetched_while_a_folder_is_opened(folder, monkeypatch):
 
 def test_every_way_to_open_a_folder_forbids_code(folder):
     class Kind:
+        tokenizer = config = None
+
         @classmethod
         def from_pretrained(cls, folder, **options):
             return options
