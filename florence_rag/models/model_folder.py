@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _quiet() -> Iterator[None]:
     finally:
         if bars:
             logging.enable_progress_bar()
-        if verbosity != logging.ERROR:  # another thread is opening a model if it is
+        if verbosity != ERROR:  # another thread is opening a model if it is
             logging.set_verbosity(verbosity)
 
 

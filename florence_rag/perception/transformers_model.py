@@ -68,7 +68,7 @@ class TransformersModel:
 
 def computes_in_bf16() -> bool:
     """Return whether this processor multiplies matrices in bf16, instead of converting them to fp32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 may lack it
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 may lack it
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
