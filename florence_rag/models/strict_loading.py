@@ -32,13 +32,13 @@ def loading_info_kept() -> Iterator[list[Mapping[str, Any]]]:
         _kept.reset(token)
 
 
-def _keeping_info(from_pretrained: Callable[..., Any]) -> Any:
-    @wraps(from_pretrained)
+def _keeping_info(opened: Callable[..., Any]) -> Any:
+    @wraps(opened)
     def open_and_keep(cls: type[PreTrainedModel], *args: Any, **options: Any) -> Any:
         kept = _kept.get()
         if kept is None or options.get("output_loading_info"):
-            return from_pretrained(cls, *args, **options)
-        model, info = from_pretrained(cls, *args, **options, output_loading_info=True)
+            return opened(cls, *args, **options)
+        model, info = opened(cls, *args, **options, output_loading_info=True)
         kept.append(info)
         return model
 
