@@ -288,7 +288,8 @@ def measure(queries: Sequence[Query], search: Search, measured: Callable[[Hit], 
     for group in dict.fromkeys(groups):
         of_group = groups == group
         if present[of_group].any():
-            metrics[f"kept, {group}"] = kept[of_group & found_right].mean()
+            of_found = kept[of_group & found_right]
+            metrics[f"kept, {group}"] = of_found.mean() if len(of_found) else float("nan")
         else:
             metrics[f"false alarms, {group}"] = (values[of_group, :TOP].max(axis=1) > threshold).mean()
     return {name: float(value) for name, value in metrics.items()}
