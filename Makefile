@@ -6,7 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushdown.py text_vectors.py writer.py ledger.py \
-  chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py wrong_servers.py)
+  chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py wrong_servers.py) \
+  $(addprefix tests/retrievers/, test_contract.py test_one_collection.py langchain_florence/test_vectorstore.py \
+  langchain_florence/test_retriever.py llama_index_florence/test_vectorstore.py llama_index_florence/test_filters.py) \
+  tests/test_with_milvus.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
@@ -23,8 +26,8 @@ test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one pr
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BIN)/pytest -m slow $(ARGS)
 
-test-server: $(VENV)/.dev ## Run the tests of the index on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
-	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 6 $(SERVER_TESTS) $(ARGS)
+test-server: $(VENV)/.dev ## Run the tests of databases on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
+	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 8 $(SERVER_TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -73,11 +73,6 @@ def save(path, *colors):
 
 
 @pytest.fixture
-def db(tmp_path):
-    return str(tmp_path / "test.db")
-
-
-@pytest.fixture
 def open_rag(db):
     opened = []
 

@@ -1,4 +1,4 @@
-"""One small index on Milvus Lite for both plug-ins: images, a text, and a video of five shots."""
+"""One small index for both plug-ins: images, a text, and a video of five shots."""
 
 import asyncio
 import threading
@@ -13,6 +13,7 @@ from florence_rag import FlorenceRAG
 from florence_rag.context import Models
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
+from tests.databases import new_database
 from tests.retrievers.untrained import save_untrained
 
 SHOTS = ("red", "green", "blue", "yellow", "purple")
@@ -44,8 +45,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def rag(folder, tmp_path_factory):
     embedder = ColorEmbedder()
-    index = MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "index.db"), embedder.info)
-    with FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA())) as rag:
+    with (
+        new_database(tmp_path_factory.mktemp("db")) as uri,
+        FlorenceRAG(MilvusIndex.open(uri, embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag,
+    ):
         assert rag.add(folder).failed == ()
         yield rag
 

@@ -27,6 +27,7 @@ from florence_rag.errors import BatchError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.json_values import to_json_value
 from florence_rag.testing import ColorEmbedder
+from tests.databases import new_database
 
 QUERIES = ["a blue wall", "green next to yellow", "the red bus leaves at nine", "purple"]
 
@@ -114,7 +115,7 @@ FRAMEWORKS = {"langchain": LangChain, "llama_index": LlamaIndex}
 def filled(request, folder, tmp_path_factory):
     """A collection that one of the frameworks filled."""
     path = tmp_path_factory.mktemp(request.param)
-    with MilvusIndex.open(str(path / "items.db"), ColorEmbedder.info) as index:
+    with new_database(path) as uri, MilvusIndex.open(uri, ColorEmbedder.info) as index:
         rag = FlorenceRAG(index, ColorEmbedder(), images=path / "images")
         FRAMEWORKS[request.param](rag).fill(folder)
         yield rag
@@ -222,7 +223,7 @@ VALUES = {
 @pytest.fixture(scope="module")
 def valued(tmp_path_factory):
     """A collection with the same values as metadata of a document and of a node."""
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "values.db"), ColorEmbedder.info) as index:
+    with new_database(tmp_path_factory.mktemp("db")) as uri, MilvusIndex.open(uri, ColorEmbedder.info) as index:
         rag = FlorenceRAG(index, ColorEmbedder())
         source = RelatedNodeInfo(node_id="doc", metadata={"array": np.arange(3)})
         langchain_florence.FlorenceVectorStore(rag).add_documents([Document("red", id="lc", metadata=VALUES)])

@@ -11,15 +11,18 @@ from florence_rag.errors import InputError, ModelError, StoreMismatchError, Stor
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceDocumentIndex, FlorenceEmbeddings, FlorenceVectorStore
+from tests.databases import new_database
 
 beta = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
 
 @pytest.fixture(scope="module")
 def fake_store(tmp_path_factory):
-    """A store on Milvus Lite for the embeddings of LangChain's test suite."""
-    db = tmp_path_factory.mktemp("fake") / "fake.db"
-    with FlorenceVectorStore.open(db, VectorStoreIntegrationTests.get_embeddings()) as store:
+    """A store for the embeddings of LangChain's test suite."""
+    with (
+        new_database(tmp_path_factory.mktemp("fake")) as db,
+        FlorenceVectorStore.open(db, VectorStoreIntegrationTests.get_embeddings()) as store,
+    ):
         yield store
 
 
@@ -32,8 +35,12 @@ class TestIntegrationSuite(VectorStoreIntegrationTests):
 
 @pytest.fixture(scope="module")
 def color_store(tmp_path_factory):
-    db = tmp_path_factory.mktemp("colors") / "colors.db"
-    with FlorenceVectorStore.open(db, FlorenceEmbeddings(embedder=ColorEmbedder())) as store:
+    with (
+        new_database(tmp_path_factory.mktemp("colors")) as db,
+        FlorenceVectorStore.open(
+            db, FlorenceEmbeddings(embedder=ColorEmbedder()), images=tmp_path_factory.mktemp("images")
+        ) as store,
+    ):
         yield store
 
 

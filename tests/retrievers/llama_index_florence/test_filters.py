@@ -13,6 +13,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder
 from llama_index_florence import FlorenceVectorStore
 from llama_index_florence.filters import to_filter
+from tests.databases import new_database
 
 NODES = {
     "1": {"city": "Oslo", "year": 2020, "tags": ["sea", "snow"], "rate": 4.5},
@@ -35,7 +36,7 @@ MIXED = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColorEmbedder.info) as index:
+    with new_database(tmp_path_factory.mktemp("db")) as uri, MilvusIndex.open(uri, ColorEmbedder.info) as index:
         store = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder()))
         source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")}
         store.add([TextNode(id_=id, text=f"text {id}", metadata=metadata) for id, metadata in NODES.items()])
@@ -156,7 +157,7 @@ def stores(tmp_path_factory):
     ]
     simple = SimpleVectorStore()
     simple.add(ours_and_theirs)
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "mixed.db"), ColorEmbedder.info) as index:
+    with new_database(tmp_path_factory.mktemp("db")) as uri, MilvusIndex.open(uri, ColorEmbedder.info) as index:
         ours = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder()))
         ours.add([TextNode(id_=id, text="red", metadata=metadata) for id, metadata in MIXED.items()])
         yield ours, simple

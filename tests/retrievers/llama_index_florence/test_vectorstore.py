@@ -33,6 +33,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from llama_index_florence import FlorenceEmbedding, FlorenceReader, FlorenceRetriever, FlorenceVectorStore
 from llama_index_florence._convert import FencedTextNode, image_fields
+from tests.databases import new_database
 
 
 class CountingEmbedder(ColorEmbedder):
@@ -50,7 +51,7 @@ class CountingEmbedder(ColorEmbedder):
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColorEmbedder.info) as index:
+    with new_database(tmp_path_factory.mktemp("db")) as uri, MilvusIndex.open(uri, ColorEmbedder.info) as index:
         yield index
 
 
