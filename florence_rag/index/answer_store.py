@@ -6,10 +6,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from florence_rag.batching import batched
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
-from florence_rag.index.literals import literal, one_of
+from florence_rag.index.literals import literal
 from florence_rag.index.records import FAULTS, damage_reported, describe, parse, with_checksum
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import answer_spec
@@ -59,7 +58,7 @@ class MilvusAnswerStore:
         rows = list(self._connection.rows(self._name, _FIELDS, expression))
         for row in rows:
             if self._answer(row).image_digest != image_digest:
-                self._connection.delete(self._name, f"id == {literal(row['id'])}")
+                self._connection.delete(self._name, [row["id"]])
 
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Iterate over the ids of the answers that cannot be read, each with what is wrong."""
@@ -71,8 +70,7 @@ class MilvusAnswerStore:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete answers by their ids."""
-        for some in batched(ids, 1000):
-            self._connection.delete(self._name, one_of("id", some))
+        self._connection.delete(self._name, ids)
 
     def count(self) -> int:
         """Return the number of answers."""

@@ -89,12 +89,8 @@ class ChunkCollection:
 
     def drop_sources(self, uris: Collection[str]) -> int:
         """Delete the rows of these sources and return their number."""
-        deleted = 0
-        for some in batched(uris, _URIS_PER_CALL):
-            if present := self.count(some):
-                self.connection.delete(self.name, one_of("source", map(checked_uri, some)))
-            deleted += present
-        return deleted
+        ids = [row["id"] for row in self.rows_of_sources(uris, ["id"])]
+        return self.connection.delete(self.name, ids)
 
     def rows(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
         """Return the rows of those ids that exist, by id."""

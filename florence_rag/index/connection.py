@@ -333,9 +333,22 @@ class Connection:
     def _upsert(self, collection: str, rows: Sequence[Row]) -> None:
         self._call(collection, partial(self.client.upsert, collection, rows, timeout=WRITE_S))
 
-    def delete(self, collection: str, filter: str) -> None:
-        """Delete the rows that match."""
-        self._call(collection, lambda: self.client.delete(collection, filter=filter, timeout=WRITE_S))
+    def delete(self, collection: str, ids: Iterable[str]) -> int:
+        """Delete the rows with these ids and return their number, counting those that did not exist."""
+        deleted = 0
+        for some in batched(ids, _IDS_PER_CALL):
+            self._call(collection, partial(self.client.delete, collection, filter=one_of("id", some), timeout=WRITE_S))
+            deleted += len(some)
+        self._spread_deletes(collection)
+        return deleted
+
+    def _spread_deletes(self, collection: str) -> None:
+        """Wait until searches no longer find what was deleted.
+
+        A search waits for the time at which the server confirmed this client's last write, but Milvus 2.3 confirms a
+        deletion at time 0. A read that sees the writes of everybody waits for it.
+        """
+        self.count(collection, f"id == {literal('')}")
 
     def drop(self, collection: str) -> None:
         """Delete the collection, if it exists."""

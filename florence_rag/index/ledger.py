@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from florence_rag.batching import batched
 from florence_rag.errors import StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
@@ -245,8 +244,7 @@ class Ledger:
 
     def drop_records(self, ids: Sequence[str]) -> None:
         """Delete records by their ids, which damaged ones have, too."""
-        for some in batched(ids, 1000):
-            self._connection.delete(self.name, one_of("id", some))
+        self._connection.delete(self.name, ids)
 
     def sources(self) -> dict[str, Entry]:
         """Return the complete entries by uri, sorted."""
@@ -321,7 +319,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Delete all entries except the settings."""
-        self._connection.delete(self.name, f'state != "{SETTINGS_ID}"')
+        rows = self._connection.rows(self.name, ["id"], f'state != "{SETTINGS_ID}"')
+        self.drop_records([row["id"] for row in rows])
 
     def settled_rows(self, settings: Settings) -> Iterator[Row]:
         """Iterate over rows for a ledger with these settings and all entries except those that have only begun."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from florence_rag.batching import batched
 from florence_rag.index.ledger import Entry, record_id
-from florence_rag.index.literals import one_of
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_check import check_row
 from florence_rag.index.rows import Row
@@ -80,8 +79,7 @@ class RepairPlan:
         """Do everything that needs no model. After a kill at any point, a new plan continues this one."""
         chunks = index.chunks
         chunks.ledger.drop_records(self.records)
-        for some in batched(self.rows, _ROWS_PER_WRITE):
-            chunks.connection.delete(chunks.name, one_of("id", some))
+        chunks.connection.delete(chunks.name, self.rows)
         chunks.drop_sources(self.dropped)
         chunks.ledger.drop(self.dropped)
         index.load_rows(self.restored)

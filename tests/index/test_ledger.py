@@ -133,7 +133,7 @@ def test_an_index_of_another_schema_version_is_refused(db, open_index):
 
 def test_chunks_without_settings_are_corrupt(open_index):
     with open_index() as index:
-        index.chunks.connection.delete("florence_ledger", 'id in ["settings"]')
+        index.chunks.connection.delete("florence_ledger", ["settings"])
     with pytest.raises(StoreCorruptError, match=r"has lost its settings; `florence-rag check --db .+` lists"):
         open_index()
 
@@ -141,7 +141,7 @@ def test_chunks_without_settings_are_corrupt(open_index):
 @pytest.mark.lite
 def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedder):
     with open_index() as index:
-        index.chunks.connection.delete("florence_ledger", 'id in ["settings"]')
+        index.chunks.connection.delete("florence_ledger", ["settings"])
         index.chunks.connection.client.drop_collection("florence")
     open_index().close()
     open_index()

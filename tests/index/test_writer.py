@@ -307,3 +307,12 @@ def test_an_error_while_closing_does_not_hide_the_error_of_the_block(open_index,
     full_disk["full"] = False
     assert Path(db, "LOCK").exists()
     assert open_index().sources() == {}
+
+
+def test_a_search_right_after_a_deletion_does_not_find_it(index, put, unit):
+    for name in "abc":
+        put(index, f"/photos/{name}.jpg")
+        index.flush_buffer()
+        time.sleep(0.3)  # a server has spread the writes, so that a search need not wait for them
+        index.delete_sources([f"/photos/{name}.jpg"])
+        assert index.search_vector(unit()[0], 10) == []

@@ -68,7 +68,7 @@ def test_metadata_that_filters_do_not_find_are_damage(folder, damage):
 
 def test_rows_that_do_not_fit_the_ledger_are_found(folder, damage):
     with damage() as index:
-        index.chunks.connection.delete("florence", 'id == "milk"')
+        index.chunks.connection.delete("florence", ["milk"])
         index.chunks.ledger.drop(["item:cheese"])
         index.chunks.ledger.put([Entry(str(folder / "red.png"), "failed", reason="x")])
         index.chunks.ledger.put([Entry(str(folder / "blue.png"), "begun")])
@@ -98,7 +98,7 @@ def test_damaged_settings_are_found(folder, damage):
 
 def test_lost_settings_are_found(folder, damage):
     with damage() as index:
-        index.chunks.connection.delete(index.chunks.ledger.name, 'id == "settings"')
+        index.chunks.connection.delete(index.chunks.ledger.name, ["settings"])
     assert found(folder) == {("settings", "")}
 
 

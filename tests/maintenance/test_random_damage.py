@@ -40,7 +40,7 @@ def damage_record(index, choose: random.Random) -> None:
 
 def lose(index, choose: random.Random) -> None:
     rows = sorted(row["id"] for row in index.chunks.connection.rows("florence", ["id"]))
-    index.chunks.connection.delete("florence", f'id == "{choose.choice(rows)}"')
+    index.chunks.connection.delete("florence", [choose.choice(rows)])
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_an_item_with_damaged_content_is_lost_and_the_others_stay(folder, damage
 def test_a_row_that_is_missing_is_written_again_or_reported(folder, damage, models):
     before = everything(folder)
     with damage() as index:
-        index.chunks.connection.delete("florence", 'id == "milk"')
+        index.chunks.connection.delete("florence", ["milk"])
         index.chunks.drop_sources([str(folder / "red.png")])
     assert repaired(folder) == [("repaired", "red.png"), ("lost", "item:milk")]
     assert everything(folder) == {uri: row for uri, row in before.items() if uri != "item:milk"}
@@ -248,7 +248,7 @@ def test_settings_that_are_lost_or_damaged_are_written_again_for_the_model_that_
         (row,) = connection.rows(name, ["id", "state", "body", "vector"], 'id == "settings"')
         connection.upsert(name, [row | {"body": row["body"][:-9]}])
         if lost:
-            connection.delete(name, 'id == "settings"')
+            connection.delete(name, ["settings"])
     with pytest.raises(StoreCorruptError, match=r"which model filled it; name that model: florence-rag repair --db .+"):
         repair_database(folder / "x.db")
     with pytest.MonkeyPatch.context() as patch:

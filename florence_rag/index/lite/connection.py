@@ -94,6 +94,9 @@ class LiteConnection(Connection):
                 return
             last = page[-1]["id"]
 
+    def _spread_deletes(self, collection: str) -> None:
+        """Do nothing: a confirmed deletion is visible."""
+
     def flush(self, collection: str) -> None:
         """Make all writes so far durable."""
         self._call(collection, partial(self.client.flush, collection, timeout=WRITE_S))

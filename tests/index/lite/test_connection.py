@@ -121,5 +121,5 @@ def test_writes_run_between_the_pages(monkeypatch, connection):
     rows = connection.rows("a", ["id"])
     first = next(rows)["id"]
     connection.upsert("a", [{**row, "id": id} for id in "acg"])
-    connection.delete("a", 'id == "f"')
+    connection.delete("a", ["f"])
     assert first + "".join(each["id"] for each in rows) == "bdgh"
