@@ -1,6 +1,7 @@
 """One client of one Milvus server: every call to pymilvus is made here."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ READ_S = 120.0
 WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
+_LAG_S = 10.0
+"""Twice the seconds (common.gracefulTime) by which Milvus lets a reader of the level Bounded be behind all writers."""
 _ROWS_PER_CALL = 500
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -55,6 +58,7 @@ class Connection:
         self.client = client
         self._process = os.getpid()
         self._is_closed = False
+        self._written_at: dict[str, float] = {}  # by collection, in seconds of the monotonic clock
         self._max_wait_s = MAX_WAIT_S if max_wait_s is None else max_wait_s
         self._gave_up = False
         try:
@@ -275,7 +279,15 @@ class Connection:
 
     def _query_ids(self, collection: str, ids: Sequence[str], fields: list[str], consistency: str | None) -> list[Row]:
         query = partial(self.client.query, collection, one_of("id", ids), fields, timeout=READ_S)
-        return list(self._call(collection, partial(query, consistency_level=consistency)))
+        return list(self._call(collection, partial(query, consistency_level=consistency or self._level(collection))))
+
+    def _level(self, collection: str) -> str:
+        """Return which writes a read must see: all own ones, and those of other clients after the lag of the server.
+
+        The level Session alone does not bound the age of what a client reads that writes nothing itself.
+        """
+        written = self._written_at.get(collection)
+        return "Bounded" if written is None or time.monotonic() - written > _LAG_S else "Session"
 
     def _in_halves(self, call: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[R]:
         """Call with all items, or with one half of them after the other if that makes too large a message."""
@@ -311,6 +323,7 @@ class Connection:
             limit=limit,
             search_params={"metric_type": metric, "params": params},
             output_fields=fields,
+            consistency_level=self._level(collection),
             timeout=READ_S,
         )
         try:
@@ -332,6 +345,7 @@ class Connection:
 
     def _upsert(self, collection: str, rows: Sequence[Row]) -> None:
         self._call(collection, partial(self.client.upsert, collection, rows, timeout=WRITE_S))
+        self._written_at[collection] = time.monotonic()
 
     def delete(self, collection: str, ids: Iterable[str]) -> int:
         """Delete the rows with these ids and return their number, counting those that did not exist."""
