@@ -209,3 +209,23 @@ def test_a_server_that_is_gone_is_not_a_server_without_gpus(monkeypatch):
     monkeypatch.setattr(module, "MAX_WAIT_S", 0.0)
     with pytest.raises(StoreUnavailableError):
         connected(Server(error=MilvusException(2, "gone"))).check_index_type("GPU_CAGRA", "fp32")
+
+
+def test_a_client_asks_for_its_own_writes_after_a_write_and_for_those_of_all_otherwise(
+    open_index, put, unit, monkeypatch
+):
+    index = open_index()
+    client, levels = index.chunks.connection.client, []
+    search = client.search
+
+    def spy(*args, consistency_level, **options):
+        levels.append(consistency_level)
+        return search(*args, **options)
+
+    monkeypatch.setattr(client, "search", spy)
+    index.search_vector(unit()[0], 1)
+    put(index)
+    index.search_vector(unit()[0], 1)
+    monkeypatch.setattr(module, "_LAG_S", 0.0)
+    index.search_vector(unit()[0], 1)
+    assert levels == ["Bounded", "Session", "Bounded"]
