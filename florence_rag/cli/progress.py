@@ -54,7 +54,7 @@ def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Re
             report(step)
             if not events and not notices and (notice := captions_notice(step)):
                 notices.append(notice)
-                console.print(plain(notice))
+                console.print(plain(notice), soft_wrap=True)  # the command stays in one piece
 
         yield report_and_keep
     if profile and latest:
@@ -103,7 +103,7 @@ def captions_notice(step: Progress) -> str:
         return ""
     return (
         f"About {ceil(left / 60)} minutes are left for {step.files_total - step.files_done} files, most of it for "
-        "captions. To do without them, stop (finished files are kept) and run it again with --captioner never."
+        "captions. To do without them, stop; finished files are kept. Then: florence-rag index PATH --captioner never"
     )
 
 

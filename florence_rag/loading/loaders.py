@@ -168,12 +168,12 @@ def _meter_reranker(card: ModelCard, loader: ModelLoader) -> perception.Reranker
 EMBEDDER = ModelRole[Embedder](
     ("embed",),
     {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
-    "or use the model that is built in, for a new database: --model florence-tiny",
+    "or use the model that is built in, for a new database: florence-rag index PATH --model florence-tiny",
 )
 TEXT_EMBEDDER = ModelRole[TextEmbedder](
     ("embed texts",),
     {"sentence-transformers": _text_sentence_transformer},
-    "or make a database without --text-embedder",
+    "or make a database without a text embedder",
 )
 VQA = ModelRole[perception.VisualQA](
     ("answer",),
@@ -184,7 +184,7 @@ VQA = ModelRole[perception.VisualQA](
         "transformers": _transformers_vqa,
         "openai": _openai_vqa,
     },
-    "or name another model for answers: --vqa NAME",
+    "or name another model: florence-rag ask QUESTION --vqa NAME",
 )
 ATTENTION_VQA = ModelRole[perception.AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
 MATCHER = ModelRole[perception.Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
@@ -196,7 +196,7 @@ CAPTIONER = ModelRole[perception.Captioner](
         "transformers": _transformers_captioner,
         "openai": _openai_captioner,
     },
-    "or leave captions out: --captioner never",
+    "or leave captions out: florence-rag index PATH --captioner never",
 )
 DETECTOR = ModelRole[perception.Detector](
     ("detect",), {"florence": _dyhead, "florence-2": _florence2}, "or use the one that is built in: florence-tiny"

@@ -53,8 +53,8 @@ EXPECTED = {
     "reading one file": f"{run.file_timeout_s:g} s, and {chunks.seconds_per_item:g} s per page or passage or "
     f"{limited._CLIP_S:g} s per clip; {run.limits(1).max_seconds / 60:g} minutes in all",
     "chunks of a file: pages, passages, clips": f"{run.max_chunks_per_file:,}; the rest is reported as skipped",
-    "members of a tar or table that exceed a limit of time or memory": f"{read_stage._MAX_EXCEEDING}; the others are "
-    f"read last, and after {read_stage._MAX_EXCEEDING} more they fail",
+    "members of a tar or table that exceed a limit": f"{read_stage._MAX_EXCEEDING}; the others are read last, "
+    f"and after {read_stage._MAX_EXCEEDING} more the rest fails",
     "memory of an index run, above the models": f"{run.memory_budget_mb:,} MB",
     "memory of one process that reads, of which a Ray cluster has one per processor": f"{MEMORY_MB:,} MB",
     "image": f"{mega(image_decoder.MAX_PIXELS)} megapixels",

@@ -257,11 +257,11 @@ def test_a_container_of_members_that_exceed_limits_is_given_up_after_the_others_
 
 def test_files_with_the_bytes_of_one_that_cannot_be_read_fail_without_being_read(folder, monkeypatch):
     read = []
-    stream = read_stage.stream
+    stream_file = read_stage.stream_file
     monkeypatch.setattr(
         read_stage,
-        "stream",
-        lambda function, source, **limits: read.append(source.uri) or stream(function, source, **limits),
+        "stream_file",
+        lambda uri, *arguments, **limits: read.append(uri) or stream_file(uri, *arguments, **limits),
     )
     for number in range(5):
         (folder / f"bad'{number}.png").write_bytes(b"no image")

@@ -71,7 +71,7 @@ def test_weights_that_may_be_pickles_are_not_opened(tmp_path):
     folder = save_clip(tmp_path)
     for file in folder.rglob("*.safetensors"):
         file.rename(file.with_name("pytorch_model.bin"))
-    with pytest.raises(ModelError, match=r"has no \*.safetensors; .* pickles, which are not opened: convert them"):
+    with pytest.raises(ModelError, match=r"has no \*.safetensors next to .* pickles, which are not opened: convert"):
         open_embedder(folder)
 
 
