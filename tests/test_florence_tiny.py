@@ -97,6 +97,7 @@ def test_things_are_found_where_they_stand(scenes, frames):
     assert right / found >= 0.95 and right / wanted >= 0.95
 
 
+@pytest.mark.slow
 def test_actions_are_recognized_and_a_single_picture_does_not_tell_them():
     recognizer = VideoCoSwinRecognizer.from_pretrained(CARD.video, name=CARD.name, device="cpu")
     assert recognizer.labels == ACTIONS

@@ -56,7 +56,9 @@ def open_rag(db):
     return FlorenceRAG(MilvusIndex.open(db, ColorEmbedder.info), ColorEmbedder())
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "stop", [*(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL]
+)
 def test_a_run_that_is_stopped_is_completed_by_the_next_without_duplicates(db, folder, stop):
     command = [sys.executable, "-c", SLOW_RUN, db, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:

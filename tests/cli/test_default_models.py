@@ -131,7 +131,12 @@ DISPENSABLE = {(VQA, "tokenizer_config.json")}  # its type of model says which t
 @pytest.mark.parametrize(
     ("model", "file"),
     [
-        *((model, file) for model in SAVE for file in FILES if (model, file) not in DISPENSABLE),
+        *(
+            (model, file) if file == "tokenizer.json" else pytest.param(model, file, marks=pytest.mark.slow)
+            for model in SAVE
+            for file in FILES
+            if (model, file) not in DISPENSABLE
+        ),
         (CAPTIONER, "generation_config.json"),
     ],
 )

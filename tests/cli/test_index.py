@@ -124,7 +124,7 @@ def blue(tmp_path):
     return tmp_path / "blue.png"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_watch_prints_a_line_for_each_change_and_ends_cleanly(folder, blue, tmp_path, sent):
     db = str(tmp_path / "x.db")
     command = [sys.executable, str(PROGRAM), "watch", str(folder), "--db", db, "--json"]

@@ -174,6 +174,7 @@ def test_training(run, data, monkeypatch, tmp_path, arguments):
     check_object(run("train", *arguments, *few, "--json").json, "train")
 
 
+@pytest.mark.slow
 def test_the_demo(run, tmp_path):
     check_object(run("demo", tmp_path / "demo", "--json").json, "demo")
 

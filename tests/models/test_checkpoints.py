@@ -169,7 +169,10 @@ def test_a_missing_weight_is_named() -> None:
         unicl_model(weights)
 
 
-@pytest.mark.parametrize("layout", ["unicl", "unicl with other names", "meter over clip", "meter over swin"])
+@pytest.mark.parametrize(
+    "layout",
+    ["unicl", "unicl with other names", "meter over clip", pytest.param("meter over swin", marks=pytest.mark.slow)],
+)
 def test_every_key_that_is_missing_is_named(layout: str) -> None:
     layouts = {
         "unicl": UNICL_LAYOUT,

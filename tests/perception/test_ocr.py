@@ -146,12 +146,14 @@ def test_the_shared_photographs_are_read(reader, photo, words):
     assert {region.text for region in reader.read(read_image(PHOTOS / photo))} == words
 
 
+@pytest.mark.slow
 def test_a_long_screenshot_is_read_to_its_end(reader):
     rows = [(f"message {number} of a talk", 60, 40 + 300 * number) for number in range(12)]
     frame = sign(*rows, size=(1080, 3700), height_px=42)
     assert text_of(reader, frame).splitlines() == [text for text, _, _ in rows]
 
 
+@pytest.mark.slow
 def test_small_print_of_a_large_scan_is_read(reader):
     rows = [(f"article {number} of the statutes", 1800, 300 + 400 * number) for number in range(8)]
     frame = sign(*rows, size=(4400, 3600), height_px=34)

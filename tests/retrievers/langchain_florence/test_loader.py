@@ -43,7 +43,7 @@ def records():
     return records
 
 
-@pytest.fixture(params=["incremental", "scoped_full", "full"])
+@pytest.fixture(params=["incremental", pytest.param("scoped_full", marks=pytest.mark.slow), "full"])
 def run_index(request, store, records):
     """Return a function that indexes paths through LangChain and returns its counts."""
 
