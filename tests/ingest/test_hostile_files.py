@@ -81,7 +81,7 @@ def rag_of(**config):
     return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), ingest=IngestConfig(threads=2, **config))
 
 
-@pytest.mark.parametrize("name", ["tiling", "forms"])
+@pytest.mark.parametrize("name", ["tiling", pytest.param("forms", marks=pytest.mark.slow)])
 def test_a_file_that_never_ends_is_stopped_and_named_and_tried_again_only_with_more_time(folder, name):
     (folder / "a.pdf").write_bytes(HOSTILE[name]())
     (folder / "good.txt").write_text("A good text.")

@@ -92,7 +92,7 @@ def test_a_missing_backend_is_an_error_that_names_its_extra(model, pixels, monke
         accelerate(model, "get_image_features", pixels, backend=backend, precision="fp32")
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_exporting_an_unused_network_leaves_no_fake_tensors_in_its_caches(pixels, backend):
     relative_position_index.cache_clear()
     shift_mask.cache_clear()
