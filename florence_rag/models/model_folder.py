@@ -131,11 +131,14 @@ def check_tokenizer(tokenizer: Any, config: Any, folder: str | Path, problem: st
         return
     known = getattr(config.get_text_config(decoder=True), "vocab_size", 0) if config is not None else 0
     ids = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
-    if len(tokenizer) < known / 2 or set(ids) <= {tokenizer.unk_token_id}:
-        lost = " and ".join(missing_files(Path(folder))) or "the vocabulary of its tokenizer"
-        raise ModelError(
-            f"{problem}: its tokenizer knows {len(tokenizer)} tokens, and its network {known}; fetch {lost} again"
-        )
+    if len(tokenizer) < known / 2:
+        reason = f"its tokenizer knows {len(tokenizer)} tokens, and its network {known}"
+    elif set(ids) <= {tokenizer.unk_token_id}:
+        reason = f"its tokenizer knows no part of {_PROBE!r}"
+    else:
+        return
+    lost = " and ".join(missing_files(Path(folder))) or "the files of its tokenizer"
+    raise ModelError(f"{problem}: {reason}; fetch {lost} again")
 
 
 def check_files(folder: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_check_beside_a_write_refuses_it_before_its_sources_are_complete(index
     assert [entry.state for entry in index.chunks.ledger.entries()] == ["begun"]
 
 
+@pytest.mark.lite
 @pytest.mark.parametrize("flush_rows", [None, 1000])
 def test_metadata_are_flushed_only_where_the_store_does_not_do_so_itself(index, put, calls, monkeypatch, flush_rows):
     put(index, "/a")

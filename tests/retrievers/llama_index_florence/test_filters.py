@@ -13,7 +13,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder
 from llama_index_florence import FlorenceVectorStore
 from llama_index_florence.filters import to_filter
-from tests.databases import new_database
+from tests.databases import SERVER, new_database
 
 NODES = {
     "1": {"city": "Oslo", "year": 2020, "tags": ["sea", "snow"], "rate": 4.5},
@@ -182,7 +182,7 @@ def expected(simple, wanted):
     return found
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20 if SERVER else 250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(joined(CONDITIONS | joined(CONDITIONS)))
 def test_filters_find_what_the_store_of_llama_index_finds(stores, wanted):
     ours, simple = stores

@@ -297,6 +297,7 @@ def test_ids_and_documents_narrow(store, own, folder):
     assert len(by_vector(store, "red", k=9, doc_ids=[], node_ids=[]).ids) == 4
 
 
+@pytest.mark.needs("bm25")
 def test_texts_are_found_by_terms(store):
     store.add([text("1", "the quick fox"), text("2", "a lazy dog")])
     for mode in (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH):
