@@ -353,7 +353,8 @@ class Connection:
         for some in batched(ids, _IDS_PER_CALL):
             self._call(collection, partial(self.client.delete, collection, filter=one_of("id", some), timeout=WRITE_S))
             deleted += len(some)
-        self._spread_deletes(collection)
+        if deleted:
+            self._spread_deletes(collection)
         return deleted
 
     def _spread_deletes(self, collection: str) -> None:

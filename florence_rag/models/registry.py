@@ -17,8 +17,12 @@ ASSETS = PACKAGE / "assets"
 
 _MAX_SETTINGS_BYTES = 16 << 20
 
-_VOCABULARIES = "tokenizer.json vocab.txt vocab.json spiece.model sentencepiece.bpe.model tokenizer.model"
-_USUAL_FILES = (("config.json",), ("*.safetensors",), tuple(_VOCABULARIES.split()), ("tokenizer_config.json",))
+_USUAL_FILES = (
+    ("config.json",),
+    ("*.safetensors",),
+    ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+    ("tokenizer_config.json",),
+)
 """What every folder of transformers contains, each with other files that can take its place."""
 _IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
 
