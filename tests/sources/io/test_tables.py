@@ -10,7 +10,7 @@ from florence_rag.sources import discovery
 from florence_rag.sources.discovery import discover
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar, tables
 from florence_rag.types import Failure, Source
-from florence_rag.workers import Limits, stream
+from florence_rag.workers import Limits, close_workers, stream
 from tests.sources.io.makers import png, read_and_tell_process, write_parquet
 
 
@@ -192,6 +192,7 @@ def test_a_table_is_opened_once_for_all_its_parts(tmp_path, form, monkeypatch):
 def test_rows_are_read_in_one_worker_that_is_not_replaced(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"%d" % number for number in range(3)]})
     limits = Limits(memory_bytes=144 * 2**20)  # the share of each of eight readers
+    close_workers()  # those of other tests may keep so much memory that they are replaced
     pids = {pid for uri in uris(path) for pid in stream(read_and_tell_process, uri, limits=limits)}
     assert len(pids) == 1
 
