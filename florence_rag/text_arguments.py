@@ -15,6 +15,8 @@ MAX_TEXT_BYTES = 65_535
 
 def clean(text: str) -> str:
     """Return the text as valid Unicode; lone surrogates become U+FFFD."""
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from pymilvus import MilvusClient
 
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.image_store import ImageStore
+from florence_rag.index.client import ColumnClient
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
@@ -220,7 +220,7 @@ def test_after_a_kill_in_any_write_the_next_run_has_the_same_result_as_without_i
 ):
     sources, before = rag.index.sources(), rows(rag.index)
     with monkeypatch.context() as patch:
-        left, upsert = [calls], MilvusClient.upsert
+        left, upsert = [calls], ColumnClient.upsert
 
         def dying(self, collection, some, **options):
             left[0] -= 1
@@ -228,7 +228,7 @@ def test_after_a_kill_in_any_write_the_next_run_has_the_same_result_as_without_i
                 raise Killed
             return upsert(self, collection, some, **options)
 
-        patch.setattr(MilvusClient, "upsert", dying)
+        patch.setattr(ColumnClient, "upsert", dying)
         with pytest.raises(Killed):
             move = move_to(rag, turned)
             move.fill()

@@ -21,6 +21,7 @@ VECTOR_FIELDS = ("vector", "text_vector")
 
 _DERIVED_FIELDS = (*NULLABLE_FIELDS, "terms", "has_text_vector")
 _HALF = CHECKSUM_CHARACTERS // 2
+_JSON = json.JSONEncoder(sort_keys=True)
 
 Verdict = Literal["intact", "unknown", "derived", "content"]
 """Whether a row is intact, has no checksum, or is damaged: only in fields that can be computed again, or anywhere."""
@@ -48,7 +49,7 @@ def verify(row: Mapping[str, Any]) -> Verdict:
 def _digest(row: Mapping[str, Any], fields: Sequence[str], *data: bytes) -> str:
     values = [row.get(name) for name in fields]
     values = [float(value) if isinstance(value, int) else value for value in values]  # the store returns 3 as 3.0
-    digest = blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=_HALF // 2)
+    digest = blake2b(_JSON.encode(values).encode(), digest_size=_HALF // 2)
     for each in data:
         digest.update(each)
     return digest.hexdigest()

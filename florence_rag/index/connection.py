@@ -15,7 +15,8 @@ from florence_rag.batching import batched
 from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.index_types import OLDEST_SERVER, Params, VectorDtype
+from florence_rag.index.client import CONNECT_S, connect, server_problem
+from florence_rag.index.index_types import Params, VectorDtype
 from florence_rag.index.literals import all_of, literal, one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec, misfit, probe_spec
@@ -26,16 +27,15 @@ from florence_rag.index.store_errors import (
     is_transient,
     to_florence_error,
 )
-from florence_rag.index.store_profile import SERVER, StoreProfile, parse_version, server_profile
+from florence_rag.index.store_profile import SERVER, StoreProfile, server_profile
 
-_CONNECT_S = 5.0
 READ_S = 120.0
 WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
 _LAG_S = 10.0
 """Twice the seconds (common.gracefulTime) by which Milvus lets a reader of the level Bounded be behind all writers."""
-_ROWS_PER_CALL = 500
+_ROWS_PER_CALL = 1000
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 MAX_WAIT_S = 60.0
@@ -63,7 +63,7 @@ class Connection:
         self._gave_up = False
         try:
             with self.mapped_errors():
-                self.version = str(client.get_server_version(timeout=_CONNECT_S))
+                self.version = str(client.get_server_version(timeout=CONNECT_S))
         except BaseException:
             client.close()
             raise
@@ -376,28 +376,6 @@ class Connection:
         A server has done that when it confirms a write. Its own flush does something else: it ends a segment, takes
         three seconds, and is refused if it is repeated within ten.
         """
-
-
-def server_problem(version: str) -> str:
-    """Return why an index cannot live on a server of this version, or ""."""
-    if version.startswith("milvus_lite"):
-        return "is a Milvus Lite server, which loses rows when two clients write; open its folder instead"
-    if not version:
-        return "does not say its version, as a Milvus server does; check the port"
-    number = parse_version(version)
-    if number and number < OLDEST_SERVER:
-        return f"runs Milvus {version}; upgrade it to 2.3 or later, or use a folder such as photos.db"
-    return ""
-
-
-def connect(address: Address, uri: str, token: str, **options: Any) -> MilvusClient:
-    """Return a client of its own for a server, and map the errors of connecting."""
-    try:
-        return MilvusClient(uri, token=token, timeout=_CONNECT_S, dedicated=True, **options)
-    except STORE_EXCEPTIONS as error:
-        raise to_florence_error(error, str(address)) from error
-    except (OSError, ValueError) as error:  # of a URI that no server can have, such as unix:// without a path
-        raise StoreUnavailableError(f"{address} is not the address of a reachable server ({error})") from error
 
 
 def _index_name(field: str) -> str:

@@ -1,6 +1,5 @@
 """Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -136,4 +135,4 @@ def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
 
 
 def _json_bytes(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
+    return len(msgspec.json.encode(value))

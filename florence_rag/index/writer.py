@@ -2,6 +2,8 @@
 
 Of each source the ledger says "begun" before its first row is written, and "complete", with the number of rows, after
 its last. Rows are buffered over many sources, because a write of one row costs ten times its share of a large write.
+While rows come faster than they must be flushed, one write to the ledger completes the sources of a buffer and begins
+those of the next.
 """
 
 import threading
@@ -18,7 +20,7 @@ import numpy as np
 from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.ledger import Entry
+from florence_rag.index.ledger import Entry, State
 from florence_rag.index.lite.metadata import without_flat_metadata
 from florence_rag.index.rows import (
     Row,
@@ -73,7 +75,8 @@ class MilvusWriter:
         self.chunks = chunks
         self._incomplete = set(incomplete)
         self._pending: dict[str, _PendingSource] = {}
-        self._buffered_rows = 0  # and ended sources, which are rows of the ledger
+        self._ended: dict[str, Entry] = {}  # whose rows are written, while the ledger still says "begun"
+        self._buffered_rows = 0  # and sources without rows, which are rows of the ledger
         self._buffered_at = time.monotonic()
         self._unflushed_rows = 0
 
@@ -89,23 +92,22 @@ class MilvusWriter:
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
         """Store chunks of announced sources, as `ChunkWriter.add` says."""
-        for chunk in chunks:
-            if len(chunk.id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
-                raise InputError(
-                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag created: "
-                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
-                )
         vectors = checked_vectors(vectors, len(chunks), self.chunks.embedder.dimension)
         checked_texts = checked_text_vectors(text_vectors, len(chunks), self.chunks.text_dimension)
         rows = [chunk_to_row(*each) for each in zip(chunks, vectors, checked_texts, strict=True)]
+        for id in (row["id"] for row in rows):
+            if len(id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
+                raise InputError(
+                    f"the id {id[:80]!r} is too long for this index, which an older florence_rag created: "
+                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
+                )
         with self._lock:
             for chunk, row in zip(chunks, rows, strict=True):
                 pending = self._announced(chunk.source)
                 pending.kinds[row["id"]] = chunk.kind
                 pending.rows[row["id"]] = row
             self._buffered_rows += len(rows)
-            if self._flush_is_due():
-                self.flush_buffer()
+            self._write_if_due()
 
     def complete(self, source: Source, skipped: Sequence[Skipped] = ()) -> None:
         """Declare that all chunks of the source were added, as `ChunkWriter.complete` says."""
@@ -113,9 +115,8 @@ class MilvusWriter:
             pending = self._announced(source)
             kinds = Counter(pending.kinds.values())
             pending.last = Entry(source.uri, "partial" if skipped else "complete", source, kinds, skipped=skipped)
-            self._buffered_rows += 1
-            if self._flush_is_due():
-                self.flush_buffer()
+            self._buffered_rows += not kinds
+            self._write_if_due()
 
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Record why a source could not be indexed, as `ChunkWriter.fail` says."""
@@ -165,7 +166,7 @@ class MilvusWriter:
         with self._lock:
             for some in batched(rows, _ROWS_PER_FLUSH):
                 with self._checked():
-                    self._upsert(some)
+                    self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, some))
                 if self.chunks.connection.profile.flush_rows is not None:  # a server would make a segment of each batch
                     self._flush_rows()
                 total += len(some)
@@ -174,25 +175,31 @@ class MilvusWriter:
     def flush_buffer(self) -> None:
         """Write buffered rows to the store, as `ChunkWriter.flush_buffer` says."""
         with self._lock:
-            if not self._pending:
-                return
-            rows = [row for each in self._pending.values() for row in each.rows.values()]
-            with self._checked():
-                self._announce(
-                    {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
-                )
-                self._upsert(rows)
-            self._unflushed_rows += len(rows)
-            self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
-            self._incomplete.difference_update(uri for uri, each in self._pending.items() if each.last)
-            self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
-            for each in self._pending.values():
-                each.rows.clear()
-            self._buffered_rows = 0
+            self._write_rows()
+            self.chunks.ledger.put(self._ended.values())
+            self._ended = {}
             self._buffered_at = time.monotonic()
-            flush_rows = self.chunks.connection.profile.flush_rows
-            if flush_rows is not None and self._unflushed_rows >= flush_rows:
-                self._flush_rows()
+
+    def _write_rows(self) -> None:
+        """Write the buffered rows, and what the ledger must say before."""
+        rows = [row for each in self._pending.values() for row in each.rows.values()]
+        fresh = {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
+        if rows or fresh:
+            with self._checked() as pool:
+                states = pool.submit(self.chunks.ledger.states, fresh)
+                encoded = list(map(self.chunks.codec.encode, rows))
+                self._announce(fresh, states.result(), encoded)
+                self.chunks.connection.upsert(self.chunks.name, encoded)
+        self._unflushed_rows += len(rows)
+        self._ended |= {uri: each.last for uri, each in self._pending.items() if each.last}
+        self._incomplete -= self._ended.keys()
+        self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
+        for each in self._pending.values():
+            each.rows.clear()
+        self._buffered_rows = 0
+        flush_rows = self.chunks.connection.profile.flush_rows
+        if flush_rows is not None and self._unflushed_rows >= flush_rows:
+            self._flush_rows()
 
     def flush(self) -> None:
         """Write buffered rows and make everything durable, as `ChunkWriter.flush` says."""
@@ -202,19 +209,19 @@ class MilvusWriter:
             self.chunks.ledger.flush()
 
     @contextmanager
-    def _checked(self) -> Iterator[None]:
-        """Check, while the block writes, that the collection still takes rows, which a server answers after 0.2 s."""
-        with ThreadPoolExecutor(1) as pool:
+    def _checked(self) -> Iterator[ThreadPoolExecutor]:
+        """Check, while the block writes, that the collection still takes rows, which a server answers after 0.2 s.
+
+        The block receives threads for other calls that it need not wait for at once.
+        """
+        with ThreadPoolExecutor(2) as pool:
             check = pool.submit(self.chunks.swap.check, self.chunks.name)
             if self.chunks.connection.is_sole_writer:  # Milvus Lite answers at once
                 check.result()
             try:
-                yield
+                yield pool
             finally:
                 check.result()  # says more than an error of a collection that was dropped
-
-    def _upsert(self, rows: Iterable[Row]) -> None:
-        self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
 
     def _flush_rows(self) -> None:
         self.chunks.connection.flush(self.chunks.name)
@@ -232,33 +239,39 @@ class MilvusWriter:
         with self._lock:
             self._pending[entry.uri] = _PendingSource(last=entry)
             self._buffered_rows += 1
-            if self._flush_is_due():
-                self.flush_buffer()
+            self._write_if_due()
 
-    def _flush_is_due(self) -> bool:
-        return self._buffered_rows >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S
+    def _write_if_due(self) -> None:
+        if time.monotonic() - self._buffered_at > BUFFER_S:
+            self.flush_buffer()
+        elif self._buffered_rows >= BUFFER_ROWS:
+            self._write_rows()
 
-    def _announce(self, fresh: dict[str, _PendingSource]) -> None:
+    def _announce(self, fresh: dict[str, _PendingSource], states: Mapping[str, State], encoded: Sequence[Row]) -> None:
         """Record in the ledger that the sources have begun, and drop their older rows.
+
+        states: those of the sources in the ledger. encoded: the rows that follow.
 
         The row of a stored item is overwritten instead, in one write: a kill after the drop would lose it for good,
         because no file restores it.
         """
-        states = self.chunks.ledger.states(fresh)
+        states = {**states, **{uri: self._ended[uri].state for uri in fresh.keys() & self._ended}}
         stale = (states.keys() | self._incomplete) & fresh.keys()
         complete = {uri for uri, state in states.items() if state == "complete"} - self._incomplete
         overwritten = {uri: each for uri, each in fresh.items() if uri in complete and each.is_item}
-        self.chunks.ledger.put(
-            Entry(uri, "begun", each.source) for uri, each in fresh.items() if uri not in overwritten
-        )
+        begun = {uri: each for uri, each in fresh.items() if (each.rows or uri in stale) and uri not in overwritten}
+        entries = self._ended | {uri: Entry(uri, "begun", each.source) for uri, each in begun.items()}
+        self.chunks.ledger.put(entries.values())
+        self._ended = {}
         self.chunks.drop_sources(sorted(stale - overwritten.keys()))
-        self._overwrite_flat_metadata([row for each in overwritten.values() for row in each.rows.values()])
-        for each in fresh.values():
+        if overwritten and self.chunks.codec.flat:
+            ids = {id for each in overwritten.values() for id in each.rows}
+            self._overwrite_flat_metadata([row for row in encoded if row["id"] in ids])
+        for each in (begun | overwritten).values():
             each.announced = True
 
     def _overwrite_flat_metadata(self, rows: list[Row]) -> None:
         """Add nulls to rows that will overwrite older ones, for the metadata that only those have."""
-        if self.chunks.codec.flat:
-            older = self.chunks.rows([row["id"] for row in rows], ["id", "metadata"])
-            for row in rows:
-                row.update(without_flat_metadata(older.get(row["id"], {})) | row)
+        older = self.chunks.rows([row["id"] for row in rows], ["id", "metadata"])
+        for row in rows:
+            row.update(without_flat_metadata(older.get(row["id"], {})) | row)

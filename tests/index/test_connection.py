@@ -9,7 +9,8 @@ from pymilvus import MilvusClient, MilvusException
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index import connection as module
 from florence_rag.index.address import Address
-from florence_rag.index.connection import Connection, server_problem
+from florence_rag.index.client import server_problem
+from florence_rag.index.connection import Connection
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.store_profile import SERVER
@@ -28,7 +29,7 @@ def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
 
 def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
-    monkeypatch.setattr(module, "_CONNECT_S", 1.0)
+    monkeypatch.setattr(module, "CONNECT_S", 1.0)
     monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
     engine = LiteEngine(tmp_path / "short.db")
     index = open_index(uri=f"http://127.0.0.1:{engine.port}")

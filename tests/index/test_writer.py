@@ -55,6 +55,43 @@ def test_a_full_buffer_is_written(index, put, calls):
     assert sum(rows for call, name, rows in calls if (call, name) == ("upsert", "chunks")) == module.BUFFER_ROWS
 
 
+def test_one_write_completes_the_sources_of_a_full_buffer_and_begins_the_next(index, put, calls, monkeypatch):
+    monkeypatch.setattr(module, "BUFFER_ROWS", 3)
+    for i in range(6):
+        put(index, f"/{i}")
+    first, second = (
+        [("upsert", "_ledger", 3), ("upsert", "chunks", 3)],
+        [("upsert", "_ledger", 5), ("upsert", "chunks", 3)],
+    )
+    assert calls == [*first, *second]
+    states = {entry.uri: entry.state for entry in index.chunks.ledger.entries()}
+    assert states == dict.fromkeys(("/0", "/1"), "complete") | dict.fromkeys(("/2", "/3", "/4", "/5"), "begun")
+    assert list(index.sources()) == [f"/{i}" for i in range(6)]
+
+
+def test_a_source_may_be_replaced_in_the_next_full_buffer(index, put, put_item, monkeypatch):
+    monkeypatch.setattr(module, "BUFFER_ROWS", 2)
+    put(index, "/a", n=2, version=1)
+    put(index, "/a", n=1, version=2)
+    put_item(index, "old", {"city": "Rome"})
+    put(index, "/b", n=2)
+    put_item(index, "new", {})
+    put(index, "/b", n=1, version=2)
+    assert index.info().chunks == {"text": 3} and index.info().incomplete == ()
+    assert index.chunks.connection.count("florence") == 3
+    assert [hit.text for hit in index.get(["1"])] == ["new"]
+    assert not index.chunks.check_integrity().damaged
+
+
+def test_what_has_no_rows_is_recorded_in_one_write(index, source, calls):
+    index.fail("/a", "the file is truncated")
+    index.mark_duplicate(source("/b"), "/c")
+    index.begin(source("/d"))
+    index.complete(source("/d"))
+    index.flush_buffer()
+    assert calls == [("upsert", "_ledger", 3)]
+
+
 def test_a_buffer_is_written_without_waiting_for_the_writes_of_other_machines(index, put, monkeypatch):
     levels, rows_of = [], index.chunks.connection.rows_of
 
@@ -112,7 +149,7 @@ def test_lite_is_flushed_every_thousand_rows_and_at_the_end(index, put, calls):
 
 def test_large_writes_are_split(index, put, calls):
     put(index, "/a", n=1200)
-    assert [size for name, where, size in calls if (name, where) == ("upsert", "chunks")] == [500, 500, 200]
+    assert [size for name, where, size in calls if (name, where) == ("upsert", "chunks")] == [1000, 200]
 
 
 def test_a_source_is_complete_only_after_complete(index, source, chunks, unit):

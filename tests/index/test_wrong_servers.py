@@ -16,12 +16,14 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import milvus_pb2
 
 from florence_rag.errors import StoreError, StoreMismatchError, StoreUnavailableError
+from florence_rag.index import client as client_module
 from florence_rag.index import connection
 
 
 @pytest.fixture(autouse=True)
 def short_timeout(monkeypatch):
-    monkeypatch.setattr(connection, "_CONNECT_S", 2.0)
+    monkeypatch.setattr(client_module, "CONNECT_S", 2.0)
+    monkeypatch.setattr(connection, "CONNECT_S", 2.0)
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def test_another_program_is_no_server(answer, open_index):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_server_that_never_answers_is_given_up(scheme, open_index, monkeypatch):
-    monkeypatch.setattr(connection, "_CONNECT_S", 0.3)
+    monkeypatch.setattr(client_module, "CONNECT_S", 0.3)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(StoreUnavailableError, match=r"\(it does not answer in time\); start it"),

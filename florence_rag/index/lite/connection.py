@@ -10,7 +10,8 @@ from pymilvus import MilvusClient
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
+from florence_rag.index.client import connect
+from florence_rag.index.connection import READ_S, WRITE_S, Connection
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
 from florence_rag.index.lite.repair import SetAside, read_set_aside
