@@ -41,6 +41,7 @@ COMMANDS = {
         "maintenance:Check",
         "Find damage in a database; the exit code is 1 if there is any.",
     ),
+    "doctor": ("doctor:Doctor", "Measure what makes a database slow or its results wrong, and say what to do."),
     "repair": ("maintenance:Repair", "Repair a database; the exit code is 1 if something is lost."),
     "models": ("models:Models", "List the models that can be named, with roles, sizes and licenses."),
     "convert": (
@@ -54,6 +55,7 @@ COMMANDS = {
     "demo": ("demo:Demo", "Index, search and ask a small synthetic corpus, and print what to try next."),
     "classify": ("classify:CLASSIFY", "Classify images, by labels alone or by a classifier that you train."),
     "eval": ("evaluate:EVAL", "Measure models on data sets in standard formats."),
+    "evalset": ("evalset:EVALSET", "Measure the search of your own database, and compare two configurations of it."),
     "train": ("train:TRAIN", "Train models on your own data."),
 }
 """The class of each command, or a group of commands, and the beginning of its help, for the list of commands."""

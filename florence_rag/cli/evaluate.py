@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 from rich.console import Group
-from rich.progress import track
 from rich.table import Table
 
 from florence_rag.cli.command import CommandGroup, ModelCommand
@@ -26,7 +25,8 @@ from florence_rag.cli.options import (
     absolute_path,
     check_output_file,
 )
-from florence_rag.cli.output import failed_to_text, plain, stderr
+from florence_rag.cli.output import failed_to_text, plain
+from florence_rag.cli.progress import track_items
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ class Retrieval(EvalCommand):
         if self.videos is None:
             captions = self.captions or CAPTIONS
             images = self.sample(read_captioned_images(self.data, self.images, split=self.split, captions=captions))
-            report = evaluate_retrieval(images, self.load_embedder(self.model), _track)
+            report = evaluate_retrieval(images, self.load_embedder(self.model), track_items)
         else:
             clips = self.sample(read_msrvtt(self.data, split=self.split, captions=self.captions))
             files, embedder = videos_by_name(self.videos), self.load_embedder(self.model)
-            report = evaluate_video_retrieval(clips, files, embedder, frames=self.frames, track=_track)
+            report = evaluate_video_retrieval(clips, files, embedder, frames=self.frames, track=track_items)
         self.print_report(report)
 
 
@@ -144,7 +144,7 @@ class AnswerQuestions(VQAData, EvalCommand):
         dataset = read_vqa(files)
         dataset = dataset._replace(questions=tuple(self.sample(dataset.questions)))
         name = self.vqa or find_model(DEFAULT).default_vqa or DEFAULT
-        report, answered = evaluate_vqa(dataset, self.load(loaders.VQA, name), name, _track)
+        report, answered = evaluate_vqa(dataset, self.load(loaders.VQA, name), name, track_items)
         if self.answers is not None:
             write_answers(answered, self.answers)
         self.print_report(report)
@@ -178,7 +178,7 @@ class Classify(EvalCommand):
         embedder = self.load_embedder(self.model)
         labels = sorted({each.label for each in named})
         classifier = LinearProbe.load(self.probe, embedder.info) if self.probe else ZeroShotClassifier(embedder, labels)
-        self.print_report(evaluate_classify(self.sample(named), classifier, embedder, _track))
+        self.print_report(evaluate_classify(self.sample(named), classifier, embedder, track_items))
 
 
 class Detect(BoxData, EvalCommand):
@@ -195,7 +195,7 @@ class Detect(BoxData, EvalCommand):
         dataset = read_coco(files.evaluation_file(), files.images)
         dataset = replace(dataset, images=tuple(self.sample(dataset.images)))
         model = self.load(DETECTOR, self.detector, detection_threshold=MIN_CONFIDENCE)
-        self.print_report(evaluate_detect(dataset, model, self.detector, _track))
+        self.print_report(evaluate_detect(dataset, model, self.detector, track_items))
 
 
 class Actions(VideoData, EvalCommand):
@@ -211,12 +211,7 @@ class Actions(VideoData, EvalCommand):
 
         clips = self.sample(read_labeled_videos(self.data, self.videos, split=self.split))
         model = cast("VideoCoSwinRecognizer", self.load(ACTION_RECOGNIZER, self.action_model))
-        self.print_report(evaluate_actions(clips, model, self.action_model, _track))
-
-
-def _track(items: Sequence[Any]) -> Iterable[Any]:
-    console = stderr()
-    return track(items, "Evaluating", console=console, transient=True, disable=not console.is_terminal)
+        self.print_report(evaluate_actions(clips, model, self.action_model, track_items))
 
 
 EVAL = CommandGroup(

@@ -4,7 +4,7 @@ Like `command`, this module does not import annotations from `__future__`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,13 +90,17 @@ def check_output_folder(path: Path | None) -> Path | None:
     return path
 
 
-def _split_kinds(values: list[str] | None) -> list[str] | None:
-    """Return the kinds of ["image,clip", "page"], or raise a usage error if one is unknown."""
-    kinds = [kind.strip() for value in values or () for kind in value.split(",")]
-    for kind in kinds:
-        if kind not in KINDS:
-            raise typer.BadParameter(f"{kind!r} is not one of {', '.join(KINDS)}")
-    return kinds or None
+def split_choices(choices: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
+    """Return a callback that splits ["image,clip", "page"], with a usage error for a value that is no choice."""
+
+    def split(values: list[str] | None) -> list[str] | None:
+        chosen = [choice.strip() for value in values or () for choice in value.split(",")]
+        for choice in chosen:
+            if choice not in choices:
+                raise typer.BadParameter(f"{choice!r} is not one of {', '.join(choices)}")
+        return chosen or None
+
+    return split
 
 
 def parse_filter(text: str) -> Any:
@@ -121,7 +125,7 @@ IMAGE_OUTPUTS = (".png", ".jpg", ".jpeg", ".webp")
 KindOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="|".join(KINDS), callback=_split_kinds, help="Only these kinds, such as image,clip. Repeatable."
+        metavar="|".join(KINDS), callback=split_choices(KINDS), help="Only these kinds, such as image,clip. Repeatable."
     ),
 ]
 Filter = Annotated[

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn, track
 from rich.progress import Progress as ProgressBar
 
 from florence_rag.cli.output import plain, stderr
@@ -123,3 +123,9 @@ def profile_to_text(step: Progress) -> str:
     lines = [f"  {STAGES.get(stage, stage):<14}{share:6.0%} of the time" for stage, share in ranked]
     total = f"{step.chunks} chunks of {step.files_done} files in {step.elapsed_s:.1f} s; its threads were busy"
     return "\n".join([total, *lines])
+
+
+def track_items(items: Sequence[Any]) -> Iterable[Any]:
+    """Iterate over the items of an evaluation, with a bar on a terminal."""
+    console = stderr()
+    return track(items, "Evaluating", console=console, transient=True, disable=not console.is_terminal)

@@ -30,12 +30,14 @@ class EmbedderCapabilities:
             at a smaller size. None if there is no such limit.
         region_view: How to show a region of an image: "crop", or "masked" with the rest of the image blank.
         logit_scale: The factor by which the model multiplied cosines before the softmax in training, larger than 0.
+        device: The torch device of the model, such as "cpu" or "cuda:0"; "" if torch does not run it.
     """
 
     workers: int = 1
     detail_px: int | None = None
     region_view: RegionView = "crop"
     logit_scale: float = CLIP_LOGIT_SCALE
+    device: str = ""
 
 
 @runtime_checkable

@@ -76,6 +76,7 @@ class FlorenceEmbedder:
             detail_px=int(2 * image.size * (image.enlarge if image.fit == "crop" else 1)),
             region_view=image.region_view,
             logit_scale=float(self._model.logit_scale.detach().exp()),
+            device=str(self._model.device),
         )
 
     @torch.inference_mode()

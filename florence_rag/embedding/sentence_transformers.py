@@ -165,6 +165,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         return EmbedderCapabilities(
             workers=torch.get_num_threads() if can_share else 1,
             detail_px=2 * side if self._reads_images_alone and isinstance(side, int) else None,
+            device=str(self._model.device),
         )
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:

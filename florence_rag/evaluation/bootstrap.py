@@ -49,6 +49,20 @@ def median_interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[flo
     return bootstrap_intervals(median, int(group.max()) + 1)[0]
 
 
+def randomization_test(
+    differences: np.ndarray, groups: Sequence[Hashable] | None = None, *, resamples: int = 10 * RESAMPLES
+) -> float:
+    """Return the p-value of the mean of paired differences, (N,), in (0, 1]; groups: the group of each.
+
+    If both systems are equally good, each difference may as well have the other sign.
+    """
+    sums = np.bincount(_group_indices(range(len(differences)) if groups is None else groups), differences)
+    rng, observed = np.random.default_rng(0), abs(sums.sum()) - 1e-9
+    blocks = (2.0 * rng.integers(0, 2, (100, len(sums)), np.int8) - 1 for _ in range(resamples // 100))
+    as_large = sum(int((abs(signs @ sums) >= observed).sum()) for signs in blocks)
+    return (as_large + 1) / (resamples + 1)
+
+
 def _group_indices(groups: Iterable[Hashable]) -> np.ndarray:
     """Return the index of the group of each value, (N,)."""
     indices: dict[Hashable, int] = {}

@@ -52,7 +52,7 @@ _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other acc
 @validate_arguments
 @dataclass(frozen=True, slots=True)
 class RetrievalConfig:
-    """How branches are weighted, and how many candidates they return.
+    """How branches are weighted, and how many candidates they return. A branch of weight 0 is left out.
 
     Args:
         image_weight: The weight of images, pages and clips by their vector.
@@ -255,7 +255,8 @@ class Retriever:
         candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), MAX_COUNT)
         while True:
             with span("search.branches", candidates=candidates):
-                branches = list(self._branches(query, vector, text_vector, candidates))
+                every = self._branches(query, vector, text_vector, candidates)
+                branches = [branch for branch in every if branch.weight]
             with span("search.fuse"):
                 hits = fuse(branches, self.config.rrf_k)
             found = len(group_hits(hits, 0)) if group else len(hits)

@@ -199,7 +199,7 @@ def test_an_unsupported_combination_is_refused_with_the_supported_ones(clip_fold
 
 
 def test_threads_embed_images_at_the_same_time(clip):
-    assert clip.capabilities == EmbedderCapabilities(workers=torch.get_num_threads(), detail_px=64)
+    assert clip.capabilities == EmbedderCapabilities(workers=torch.get_num_threads(), detail_px=64, device="cpu")
     images = [np.random.default_rng(i).integers(0, 256, (40, 40, 3)).astype(np.uint8) for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
         found = np.concatenate(list(pool.map(lambda one: clip.embed_images([one]), images)))
