@@ -91,9 +91,6 @@ class FlorenceRAG:
             model: The embedder, a name that `florence-rag models` lists; by default the one that the database records.
             **settings: The other models, how the vectors are stored, and more; see `OpenSettings`.
 
-        Returns:
-            The open database.
-
         Raises:
             ModelError: If a model is unknown or cannot be loaded.
             StoreError: If the database cannot be opened, or another embedder filled it.
@@ -249,8 +246,9 @@ class FlorenceRAG:
         llm: str | ChatModel | None = None,
         image: ImageInput | None = None,
         cache_answers: bool | None = None,
+        min_relevance: float | None = None,
     ) -> Answer:
-        """Answer a question from the index, or about one image.
+        """Answer a question from the index, or about one image, with a confidence and citations.
 
         Args:
             question: The question.
@@ -260,17 +258,19 @@ class FlorenceRAG:
             llm: A LangChain chat model or its name; by default the VQA model and quotes from passages answer.
             image: The image to ask about, instead of the index.
             cache_answers: As in the class.
-
-        Returns:
-            The answer with its confidence and citations.
+            min_relevance: The least relevance of a hit; by default that of 5 % false alarms, if it is known. 0 is none.
         """
         if image is not None:
             return self._questions.ask_about(image, question, llm, cache_answers)
-        return self._questions.ask(question, k, kinds, filter, llm=llm, cache_answers=cache_answers)
+        return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance)
 
     def ask_image(self, image: ImageInput, question: str) -> VQAResult:
         """Return what the VQA model answers about one image: a file, pixels, or the id of an indexed chunk."""
         return self._questions.ask_image(image, question)
+
+    def clear_answers(self) -> int:
+        """Delete the cached answers of `ask` and `ask_image`, and return their number."""
+        return self._questions.clear_cache()
 
     def describe(self, images: Iterable[ImageInput]) -> Descriptions:
         """Caption images: files, pixels, or ids of indexed chunks. Those that cannot be read are in the result."""

@@ -290,6 +290,7 @@ class Citation:
         thumbnail: A small JPEG as a data URI, of an image that is not in the index; `florence_rag.viz.thumbnail_of`
             draws the others.
         cached_from: One line about the cached answer that is repeated; "" if there is none.
+        relevance: The relevance of the hit; None if it is not known.
     """
 
     id: str
@@ -300,16 +301,22 @@ class Citation:
     confidence: float | None = None
     thumbnail: str = ""
     cached_from: str = ""
+    relevance: float | None = None
 
     @classmethod
     def of(cls, hit: Hit, **fields: Any) -> Citation:
         """Return a citation of a hit; the keyword arguments are the further attributes."""
-        return cls(hit.id, hit.kind, hit.source, hit.locator, **fields)
+        return cls(hit.id, hit.kind, hit.source, hit.locator, relevance=hit.relevance, **fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the citation, ready for JSON, without an empty thumbnail or cached_from."""
+        """Return the citation, ready for JSON, without an empty thumbnail or cached_from, or an unknown relevance."""
         row = {**asdict(self), "locator": self.locator.to_dict()}
-        return {name: value for name, value in row.items() if value or name not in ("thumbnail", "cached_from")}
+        optional = {"thumbnail": "", "cached_from": "", "relevance": None}
+        return {name: value for name, value in row.items() if name not in optional or value != optional[name]}
+
+
+AnswerStatus = Literal["answered", "unknown", "not_found", "not_a_question"]
+"""Whether a question is answered, is not answered by what was found, finds nothing relevant, or is none."""
 
 
 @validate_arguments
@@ -322,20 +329,27 @@ class Answer:
         confidence: Its confidence in [0, 1]; None if the model gives none.
         citations: The evidence, best first.
         candidates: Other answers with their confidence, best first.
+        status: "answered"; "unknown", if no evidence is strong enough; "not_found", if no hit is relevant enough;
+            "not_a_question", if the text is none: then relevant hits are cited, as a search finds them.
+        considered: The best of the hits that are not relevant enough, if there is nothing to cite.
     """
 
     answer: str
     confidence: float | None
     citations: tuple[Citation, ...] = ()
     candidates: tuple[tuple[str, float], ...] = ()
+    status: AnswerStatus = "answered"
+    considered: tuple[Citation, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer, ready for JSON."""
         return {
             "answer": self.answer,
+            "status": self.status,
             "confidence": self.confidence,
             "citations": [citation.to_dict() for citation in self.citations],
             "candidates": [list(candidate) for candidate in self.candidates],
+            "considered": [citation.to_dict() for citation in self.considered],
         }
 
 

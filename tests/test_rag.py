@@ -195,7 +195,7 @@ def test_ask_about_one_image_uses_no_other(filled, folder):
     (citation,) = answer.citations
     assert (citation.id, citation.source, citation.kind) == ("", str(folder / "red.png"), "image")
     assert thumbnail_of(filled, citation)  # it has no id, so the citation carries a thumbnail
-    assert filled.ask("What?", image=filled.search("red", k=1)[0].id).citations[0].thumbnail == ""
+    assert filled.ask("What is it?", image=filled.search("red", k=1)[0].id).citations[0].thumbnail == ""
 
 
 def test_a_chat_model_answers_from_the_hits(filled):

@@ -144,12 +144,12 @@ OTHERS = {
     "tool filter": lambda rag, value: call_tool(rag, "search_images", query="red", filter=value),
 }
 TEXTS = {
-    "surrogate": "red \udce9",
-    "NUL": "red\0",
+    "surrogate": "is it red \udce9",
+    "NUL": "is it red\0",
     "empty": "",
     "spaces": " \n\u3000\u200b",
-    "subclass": Name("red"),
-    "numpy": np.str_("red"),
+    "subclass": Name("is it red"),
+    "numpy": np.str_("is it red"),
     "2 MB": "red " * 500_000,
 }
 NO_TEXTS = {"None": None, "int": 7, "bytes": b"red", "list": ["red"], "bool": True}

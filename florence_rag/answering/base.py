@@ -1,4 +1,4 @@
-"""What both ways to answer share: the search protocol, evidence, and checks."""
+"""What both ways to answer share: the search protocol, evidence, relevance, and checks."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,12 @@ from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
 from florence_rag.telemetry import get_logger
-from florence_rag.types import Frame, Hit, Kind, middle_index
+from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_index
 
 log = get_logger(__name__)
+
+NOT_A_QUESTION = "This is not a question."
+_MAX_CONSIDERED = 3
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
@@ -39,6 +42,24 @@ class Evidence:
     confidence: float
     quote: str = ""
     cached_from: str = ""
+
+
+def split_by_relevance(hits: Sequence[Hit], least: float) -> tuple[list[Hit], list[Hit]]:
+    """Return the hits whose relevance is at least this or not known, and the others, in their order."""
+    parts: tuple[list[Hit], list[Hit]] = ([], [])
+    for hit in hits:
+        parts[hit.relevance is not None and hit.relevance < least].append(hit)
+    return parts
+
+
+def not_found(hits: Sequence[Hit], least: float) -> Answer:
+    """Return an answer that names the best of these hits, whose relevance is less than the least."""
+    best = sorted(hits, key=lambda hit: -(hit.relevance or 0.0))[:_MAX_CONSIDERED]
+    text = "Nothing was found: no chunk of the index matches."
+    if best:
+        counted = f"the best of {len(hits)} hits has" if len(hits) > 1 else "the only hit has"
+        text = f"Nothing relevant was found: {counted} the relevance {best[0].relevance:.2f}, below {least:.2f}."
+    return Answer(text, None, status="not_found", considered=tuple(map(Citation.of, best)))
 
 
 def frames_or_skip(load_frames: LoadFrames, hit: Hit) -> tuple[Frame, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, frames_or_skip
+from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, not_found, split_by_relevance
 from florence_rag.errors import MissingExtraError, ModelError, first_line
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
@@ -81,11 +81,22 @@ class LLMAnswerer:
     config: LLMConfig = LLMConfig()
 
     def ask(
-        self, question: str, *, k: int = 8, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+        self,
+        question: str,
+        *,
+        k: int = 8,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        min_relevance: float = 0.0,
     ) -> Answer:
-        """Return the model's answer from the k best hits; the numbers that it cites become citations."""
+        """Return the model's answer from the relevant ones of the k best hits; the numbers it cites become citations.
+
+        The model is not called if there are none.
+        """
         question = check_question(question)
-        return self.ask_about(question, self.retriever.search(question, k=k, kinds=kinds, filter=filter))
+        hits = self.retriever.search(question, k=k, kinds=kinds, filter=filter)
+        relevant, others = split_by_relevance(hits, min_relevance)
+        return self.ask_about(question, relevant) if relevant else not_found(others, min_relevance)
 
     def ask_about(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Return the model's answer from these hits only."""
@@ -105,7 +116,6 @@ class LLMAnswerer:
         """Return the messages: the instruction, then the results and the question as content blocks."""
         fence = Fence()
         blocks = [block for number, hit in enumerate(hits, start=1) for block in self._blocks(number, hit, fence)]
-        blocks = blocks or [{"type": "text", "text": "There are no results."}]
         blocks.append({"type": "text", "text": f"Question: {neutralize(question)}"})
         return [{"role": "system", "content": f"{INSTRUCTION}\n{fence.rule}"}, {"role": "user", "content": blocks}]
 

@@ -1,19 +1,28 @@
 """Answers without a language model: a VQA model examines the frames of the hits, and passages are quoted.
 
-    question -> hits -> P(frame is meant) -> VQA on the k most likely frames -> P(answer) = sum of P(meant) P(answer)
+    question -> relevant hits -> P(frame is meant) -> VQA on the k most likely frames -> P(answer)
                      -> the sentence of each hit that has most terms of the question
 
 Two signals decide which frame the question refers to, because either of them alone accepts near misses: the odds of the
 matcher, and prior odds that fall with the rank of the hit. Without a matcher the rank alone decides, and fewer answers
 are certain. Frames compete with each other and with the chance that none is meant, so an ambiguous question has no
-answer.
+answer. A text that is not a question is looked up: its hits are cited, and no model is asked.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from florence_rag.answering.base import Evidence, LoadFrames, Search, frames_or_skip
+from florence_rag.answering.base import (
+    NOT_A_QUESTION,
+    Evidence,
+    LoadFrames,
+    Search,
+    frames_or_skip,
+    not_found,
+    split_by_relevance,
+)
 from florence_rag.answering.extractive import best_quote, inscriptions, sentences
+from florence_rag.answering.question_detection import is_question
 from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
@@ -66,19 +75,43 @@ class Answerer:
     matcher: LazyValue[Matcher] | None = None
 
     def ask(
-        self, question: str, *, k: int = 8, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+        self,
+        question: str,
+        *,
+        k: int = 8,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        min_relevance: float = 0.0,
     ) -> Answer:
-        """Return the best-supported answer from the k frames that are most likely meant, and from passages."""
+        """Return the best-supported answer from the k frames that are most likely meant, and from passages.
+
+        Hits below `min_relevance` are no evidence.
+        """
         question = check_question(question)
         chosen = set(KINDS if kinds is None else kinds)
+        if not is_question(question):
+            return self._look_up(question, self._search(question, k, chosen, filter), min_relevance)
         competing = self.config.oversample * k if self.matcher else k  # only a matcher can prefer a later hit
-        visual = self._search(question, competing, chosen - {"text"}, filter)
-        passages = self._search(question, k, chosen & {"text"}, filter)
+        found = self._search(question, competing, chosen - {"text"}, filter)
+        visual, others = split_by_relevance(found, min_relevance)
+        passages, more = split_by_relevance(self._search(question, k, chosen & {"text"}, filter), min_relevance)
+        if not (visual or passages):
+            return not_found([*others, *more], min_relevance)
         evidence = [*self._examine(question, visual, k), *_quote(question, [*visual, *passages])]
         return conclude(evidence, self.config)
 
     def _search(self, question: str, k: int, kinds: set[Kind], filter: Filter | None) -> list[Hit]:
         return self.retriever.search(question, k=k, kinds=kinds, filter=filter, group=False) if kinds else []
+
+    def _look_up(self, text: str, hits: Sequence[Hit], min_relevance: float) -> Answer:
+        """Return the best hits of a text that is not a question, without asking a model."""
+        relevant, others = split_by_relevance(hits, min_relevance)
+        quotes = {each.hit.id: each.quote for each in _quote(text, relevant[: self.config.max_citations])}
+        cited = tuple(Citation.of(hit, quote=quotes.get(hit.id, "")) for hit in relevant[: self.config.max_citations])
+        if cited:
+            return Answer(f"{NOT_A_QUESTION} These hits match it best.", None, cited, status="not_a_question")
+        nothing = not_found(others, min_relevance)
+        return replace(nothing, answer=f"{NOT_A_QUESTION} {nothing.answer}", status="not_a_question")
 
     def _examine(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
         """Ask the VQA model about the k frames that are most likely meant."""
@@ -131,7 +164,7 @@ def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
     ranked = sorted(by_answer.values(), key=_confidence, reverse=True)
     candidates = tuple((group[0].answer, round(_confidence(group), 4)) for group in ranked[: config.max_candidates])
     if not ranked or _confidence(ranked[0]) < config.threshold:
-        return Answer(UNKNOWN, candidates[0][1] if candidates else 0.0, candidates=candidates)
+        return Answer(UNKNOWN, candidates[0][1] if candidates else 0.0, candidates=candidates, status="unknown")
     best = ranked[0]
     strong = [each for each in best if each.confidence >= best[0].confidence / 2]
     cited = tuple(

@@ -1,4 +1,4 @@
-"""`florence-rag info`, `export` and `import`: what a database contains, and its rows as Parquet files."""
+"""`florence-rag info`, `clear-answers`, `export` and `import`: what a database contains, and how it moves."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class Info(DatabaseCommand):
         card = CARDS.get(about.embedder.name)
         extra = {"failed": [asdict(failure) for failure in failures], "training_data": card and card.training_data}
         self.print(about.to_dict() | extra, info_to_text(about, failures, card))
+
+
+class ClearAnswers(DatabaseCommand):
+    """Delete the cached answers of a database. `florence-rag ask --cache-answers` stores them."""
+
+    def run(self) -> None:
+        with self.open_index() as index:
+            count = index.answer_store().clear()
+        self.print({"deleted": count}, plain(f"{count} cached answers deleted"))
 
 
 class Export(DatabaseCommand):

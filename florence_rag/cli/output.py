@@ -115,10 +115,10 @@ def change_to_text(event: str, source: str, detail: str = "", locator: Locator |
     return Text.assemble((f"{event} ", color), source_to_text(source, locator), plain(f": {detail}" if detail else ""))
 
 
-def hits_to_text(hits: Iterable[Hit]) -> RenderableType:
-    """Return a numbered list of hits."""
+def hits_to_text(hits: Iterable[Hit], nothing: str = "Nothing found.") -> RenderableType:
+    """Return a numbered list of hits, or the line for none."""
     blocks = [_hit_to_text(hit, rank) for rank, hit in enumerate(hits, start=1)]
-    return Group(*blocks) if blocks else Text("Nothing found.", "yellow")
+    return Group(*blocks) if blocks else Text(nothing, "yellow")
 
 
 def _hit_to_text(hit: Hit, rank: int) -> Text:
@@ -152,6 +152,9 @@ def answer_to_text(answer: Answer) -> RenderableType:
     """Return the answer with its confidence, its citations, and the other candidates."""
     lines = [answer_line(answer)]
     lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.citations, start=1)]
+    if answer.considered:
+        lines.append(plain("not relevant enough:", "dim"))
+        lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.considered, start=1)]
     others = [(text, confidence) for text, confidence in answer.candidates if text != answer.answer][:4]
     if others:
         names = ", ".join(f"{_shorten(text, MAX_CANDIDATE)} ({confidence:.2f})" for text, confidence in others)
@@ -161,13 +164,15 @@ def answer_to_text(answer: Answer) -> RenderableType:
 
 def answer_line(answer: Answer) -> Text:
     """Return the answer alone, in yellow if it has no citation."""
-    style = "bold green" if answer.citations else "yellow"
+    style = "bold green" if answer.status == "answered" and answer.citations else "yellow"
     return Text.assemble(plain(answer.answer, style), _confidence_to_text(answer.confidence))
 
 
 def _citation_to_text(citation: Citation, rank: int) -> Text:
     text = Text.assemble((f"{rank:3}  ", "bold"), source_to_text(citation.source, citation.locator))
     text.append_text(_confidence_to_text(citation.confidence))
+    if citation.confidence is None and citation.relevance is not None:
+        text.append_text(Text(f"  relevance {citation.relevance:.2f}", "dim"))
     if citation.cached_from:
         text.append_text(plain(f"\n     {citation.cached_from}", "dim"))
     return text.append_text(plain(f"\n     “{' '.join(citation.quote.split())}”")) if citation.quote else text

@@ -62,10 +62,18 @@ class Search(QueryCommand):
                 filter=self.filter,
                 min_relevance=self.min_relevance,
             )
-            self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
+            nothing = "Nothing found." if hits or not self.min_relevance else self._nothing_relevant(rag)
+            self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits, nothing))
             if self.contact_sheet:
                 title = " and ".join(filter(None, (self.image and Path(image_name(self.image)).name, self.text)))
                 draw_hits(rag, title, hits, self.contact_sheet, frame, box)
+
+    def _nothing_relevant(self, rag: FlorenceRAG) -> str:
+        """Return a line about the hits below the relevance, if there are any."""
+        hits = rag.search(self.text, k=self.k, kinds=self.kinds, filter=self.filter)
+        best = max((hit.relevance or 0.0 for hit in hits), default=0.0)
+        below = f"{len(hits)} {'hit has' if len(hits) == 1 else 'hits have'} less than the relevance"
+        return f"Nothing found: {below} {self.min_relevance:g}; the best has {best:.2f}." if hits else "Nothing found."
 
 
 def _parse_box(text: str | None) -> Box | None:
@@ -140,6 +148,13 @@ class Ask(QueryCommand):
     cache_answers: Annotated[
         bool, typer.Option("--cache-answers", help="Store answers about images, and reuse stored answers.")
     ] = False
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The smallest relevance of a hit, from 0 to 1. By default that of 5 % false alarms, if it is known.",
+        ),
+    ] = None
     reranker: Reranker = None
     model: Model = None
 
@@ -159,6 +174,7 @@ class Ask(QueryCommand):
                 llm=llm,
                 image=self.image,
                 cache_answers=self.cache_answers,
+                min_relevance=self.min_relevance,
             )
         self.print(answer.to_dict(), answer_to_text(answer))
 

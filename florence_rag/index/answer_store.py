@@ -72,6 +72,12 @@ class MilvusAnswerStore:
         """Delete answers by their ids."""
         self._connection.delete(self._name, ids)
 
+    def clear(self) -> int:
+        """Delete all answers, and return their number."""
+        ids = [row["id"] for row in self._connection.rows(self._name, ["id"])]
+        self._connection.delete(self._name, ids)
+        return len(ids)
+
     def count(self) -> int:
         """Return the number of answers."""
         return self._connection.count(self._name)

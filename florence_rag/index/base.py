@@ -106,6 +106,10 @@ class AnswerStore(Protocol):
         """Delete the answers about other images that were at this location before the image with this digest."""
         ...
 
+    def clear(self) -> int:
+        """Delete all answers, and return their number."""
+        ...
+
 
 @runtime_checkable
 class HasAnswerStore(Protocol):

@@ -24,7 +24,7 @@ import numpy as np
 
 from florence_rag.index.base import ChunkReader
 from florence_rag.retrieval.evidence import TermMatch
-from florence_rag.types import EmbedderInfo, Hit, Kind
+from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 SAMPLE_ROWS = 256
 """The vectors of each kind that a query is compared with."""
@@ -70,17 +70,24 @@ class Calibration:
 
 
 @cache
+def _tables() -> tuple[Mapping[str, Any], ...]:
+    return tuple(tomllib.loads(Path(__file__).with_name("calibrations.toml").read_text("utf-8")).values())
+
+
+@cache
 def _calibrations() -> Mapping[str, Mapping[str, Calibration]]:
-    tables = tomllib.loads(Path(__file__).with_name("calibrations.toml").read_text("utf-8"))
-    return {
-        table.pop("fingerprint"): {kind: Calibration(**values) for kind, values in table.items()}
-        for table in tables.values()
-    }
+    return {table["fingerprint"]: {kind: Calibration(**table[kind]) for kind in KINDS} for table in _tables()}
 
 
 def calibration_of(embedder: EmbedderInfo) -> Mapping[str, Calibration]:
     """Return the calibration of each kind of chunk for the weights of an embedder; nothing if there is none."""
     return _calibrations().get(embedder.fingerprint, {})
+
+
+def usual_min_relevance(embedder: EmbedderInfo) -> float:
+    """Return the relevance that hits of 95 % of the queries for absent subjects do not reach; 0 if it is not known."""
+    known = (table["min_relevance"] for table in _tables() if table["fingerprint"] == embedder.fingerprint)
+    return float(next(known, 0.0))
 
 
 class BackgroundSample:

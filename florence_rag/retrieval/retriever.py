@@ -28,7 +28,13 @@ from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank
 from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query, check_relevance
-from florence_rag.retrieval.relevance import BackgroundSample, calibration_of, weigh_cosines, weigh_terms
+from florence_rag.retrieval.relevance import (
+    BackgroundSample,
+    calibration_of,
+    usual_min_relevance,
+    weigh_cosines,
+    weigh_terms,
+)
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
@@ -161,6 +167,11 @@ class Retriever:
         models = self._context.models
         known = bool(calibration_of(models.embedder.info)) and models.text_embedder is None
         return known and self._context.index.has_bm25
+
+    @property
+    def min_relevance(self) -> float:
+        """The relevance below which answers and tools leave hits out; 0 if the relevance is not known."""
+        return usual_min_relevance(self._context.models.embedder.info) if self.is_calibrated else 0.0
 
     def _search(self, query: Query, group: bool, min_relevance: float) -> list[Hit]:
         hits = [hit for hit in self._find(query, group) if (hit.relevance or 0.0) >= min_relevance]

@@ -4,16 +4,17 @@ import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from florence_rag.answering.base import LoadFrames, best_index
+from florence_rag.answering.base import NOT_A_QUESTION, LoadFrames, best_index
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
+from florence_rag.answering.question_detection import is_question
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ImageInput
 from florence_rag.context import Context, LazyValue, loaded
 from florence_rag.errors import InputError
-from florence_rag.index.base import Filter, HasAnswerStore
+from florence_rag.index.base import AnswerStore, Filter, HasAnswerStore
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.perception.base import VisualQA, VQAResult
-from florence_rag.retrieval.query import check_count, check_kinds
+from florence_rag.retrieval.query import check_count, check_kinds, check_relevance
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.answer_cache import CachedVQA, location_of
 from florence_rag.telemetry import get_logger, timed
@@ -23,6 +24,7 @@ from florence_rag.types import Answer, Citation, Frame, Hit, Kind
 log = get_logger(__name__)
 
 _THUMBNAIL_PX = 320
+_ASK = f"{NOT_A_QUESTION} Begin with a question word, or end with a question mark: What color is the car?"
 
 
 class QuestionAnswering:
@@ -51,11 +53,14 @@ class QuestionAnswering:
         k: int,
         kinds: Collection[Kind] | None,
         filter: Filter | None,
-        *,
         llm: str | ChatModel | None,
         cache_answers: bool | None,
+        min_relevance: float | None,
     ) -> Answer:
         """Answer a question from the index, as `FlorenceRAG.ask` does."""
+        least = self._retriever.min_relevance if min_relevance is None else check_relevance(min_relevance)
+        if least and not self._retriever.is_calibrated:
+            raise InputError(f"min_relevance is {least:g}, but the relevance of hits is not known here; omit it")
         answerer: Answerer | LLMAnswerer
         if llm is not None:
             answerer = LLMAnswerer(self._retriever, open_chat_model(llm), self._context.images.frames, self._llm)
@@ -67,8 +72,10 @@ class QuestionAnswering:
                 vqa, load_frames = loaded(cached), cached.locating(load_frames)
             answerer = Answerer(self._retriever, vqa, load_frames, self._answering, matcher=models.matcher)
         with timed(log, "ask", answerer=type(answerer).__name__) as fields:
-            answer = answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
-            fields["confidence"] = answer.confidence
+            answer = answerer.ask(
+                question, k=check_count(k), kinds=check_kinds(kinds), filter=filter, min_relevance=least
+            )
+            fields["confidence"], fields["status"] = answer.confidence, answer.status
         return answer
 
     def ask_about(
@@ -76,6 +83,8 @@ class QuestionAnswering:
     ) -> Answer:
         """Answer a question about one image, which the citation names."""
         hit, frames = self._context.images.resolve(image)
+        if llm is None and not is_question(check_question(question)):
+            return Answer(_ASK, None, status="not_a_question")
         if llm is not None:
             model = LLMAnswerer(self._retriever, open_chat_model(llm), lambda _: frames, self._llm)
             answer = model.ask_about(question, [hit])
@@ -91,6 +100,9 @@ class QuestionAnswering:
 
     def ask_image(self, image: ImageInput, question: str) -> VQAResult:
         """Return the result of the VQA model for one image, as `FlorenceRAG.ask_image` does."""
+        question = check_question(question)
+        if not is_question(question):
+            raise InputError(f"{question!r:.80}: {_ASK}")
         return self._ask_vqa(*self._context.images.resolve(image), question)
 
     def _ask_vqa(
@@ -104,16 +116,24 @@ class QuestionAnswering:
         vqa = cached or self._context.models.require_vqa().get()
         return vqa.answer(frames[best_index(frames, question, self._context.models.matcher)], question)
 
+    def clear_cache(self) -> int:
+        """Delete the cached answers, and return their number."""
+        return self._answer_store().clear()
+
+    def _answer_store(self) -> AnswerStore:
+        index = self._context.index
+        if not isinstance(index, HasAnswerStore):
+            raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
+        return index.answer_store()
+
     def _cached_vqa(self, cache_answers: bool | None) -> CachedVQA | None:
         """Return the cache, the same one while model and embedder stay the same; None if answers are not cached."""
         if not (self._cache_answers if cache_answers is None else cache_answers):
             return None
-        index, models = self._context.index, self._context.models
+        models, store = self._context.models, self._answer_store()
         vqa, embedder = models.require_vqa(), models.embedder
-        if not isinstance(index, HasAnswerStore):
-            raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
         with self._lock:
             if self._cache is None or self._cache[:2] != (vqa, embedder):
-                cached = CachedVQA(vqa, index.answer_store(), embedder, vqa.name or type(vqa.get()).__name__)
+                cached = CachedVQA(vqa, store, embedder, vqa.name or type(vqa.get()).__name__)
                 self._cache = vqa, embedder, cached
             return self._cache[2]

@@ -245,6 +245,12 @@ class MemoryAnswerStore:
             if answer.location != location or answer.image_digest == image_digest
         }
 
+    def clear(self) -> int:
+        """Delete all answers, and return their number."""
+        count = len(self._answers)
+        self._answers.clear()
+        return count
+
     def count(self) -> int:
         """Return the number of answers."""
         return len(self._answers)

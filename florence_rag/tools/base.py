@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from florence_rag.answering.base import split_by_relevance
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.index.rows import MAX_ID_BYTES
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import arguments_model, json_schema, parse_arguments
-from florence_rag.tools.formatting import MATERIAL, hits_to_text
+from florence_rag.tools.formatting import MATERIAL, counted, hits_to_text
 from florence_rag.types import Frame, Hit, middle_index
-from florence_rag.untrusted_text import one_line, unquoted_ids
+from florence_rag.untrusted_text import one_line, quoted_id, unquoted_ids
 from florence_rag.validation import validate_arguments
 from florence_rag.viz.thumbnails import FrameProvider, from_data_uri
 
@@ -137,6 +138,16 @@ class Tool(ABC):
         if not result.images:
             return result
         return replace(result, artifact={**result.artifact, "images": [image.to_dict() for image in result.images]})
+
+    def _relevant(self, hits: Sequence[Hit], nothing: str) -> tuple[list[Hit], str]:
+        """Return the hits that are relevant enough, and what to say if none is: `nothing`, or what the best one has."""
+        least = self.rag.retriever.min_relevance
+        relevant, others = split_by_relevance(hits, least)
+        if not others:
+            return relevant, nothing
+        best = max(others, key=lambda hit: hit.relevance or 0.0)
+        of_best = f"the best, id {quoted_id(best.id)}, has the relevance {best.relevance:.2f}"
+        return relevant, f"{counted(others, 'result')} below the relevance {least:.2f}: {of_best}."
 
     def _chunk(self, id: str) -> Hit | None:
         """Return the chunk with an id as the results list it, in quotation marks or not; None if there is none."""

@@ -17,7 +17,7 @@ Use it for "when", "at what time" and "show me the part where". Describe what is
 "a red bus drives past", or words of the subtitles. For all kinds of files use search_images.
 Several moments can come from one video; to search one video only pass the id of any of its clips as video.
 Each moment has an id, which ask_image and the other tools take, and a link that opens the video there: give it to the \
-user. The best of poor results is still listed: check with ask_image before you rely on it.\
+user. Results without a relevance are listed even if they are poor: check with ask_image before you rely on them.\
 """
 
 
@@ -40,11 +40,10 @@ class FindVideoMoment(Tool):
         """Return a numbered list, and moments with start_s, end_s and link in the artifact. Raises InputError."""
         query = check_query_text(query)
         within = {"source": self._source_of(video)} if video and video.strip() else None
-        hits = self.rag.find_moments(query, check_k(k), filter=within)
+        found = self.rag.find_moments(query, check_k(k), filter=within)
+        hits, nothing = self._relevant(found, "There may be no videos in the index.")
         if not hits:
-            return ToolResult(
-                f"No moment was found for {quoted(query, 80)}; there may be no videos in the index.", {"moments": []}
-            )
+            return ToolResult(f"No moment was found for {quoted(query, 80)}. {nothing}", {"moments": []})
         moments = [hit_to_moment(hit) for hit in hits]
         links = [
             f'{number}. [{moment["start_s"] or 0.0:.1f} s, {moment["end_s"] or 0.0:.1f} s] "{moment["link"]}"'

@@ -21,7 +21,8 @@ Use it first for anything about the user's images, videos or documents. Describe
 phrase, such as "a blue car next to a fire hydrant"; write text that must appear in the image exactly as it is printed.
 Each result has an id, its kind, file, page or time, and its known text. An image without text is still a result: \
 examine it with ask_image and its id. Cite results by file and page or time.
-Scores order the results of one search only. The best of poor results is still listed: check before you rely on it.\
+Scores order the results of one search only. Relevance is the probability that a result is right. Results without one \
+are listed even if they are poor: check before you rely on them.\
 """
 
 
@@ -40,9 +41,8 @@ class SearchImages(Tool):
     ) -> ToolResult:
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
         query = check_query_text(query)
-        hits = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
+        found = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
+        hits, nothing = self._relevant(found, "Try other words, or omit kinds and filter.")
         if not hits:
-            return ToolResult.of_hits(
-                f"Nothing was found for {quoted(query, 80)}. Try other words, or omit kinds and filter.", hits
-            )
+            return ToolResult.of_hits(f"Nothing was found for {quoted(query, 80)}. {nothing}", hits)
         return ToolResult.of_hits(f"{counted(hits, 'result')} for {quoted(query, 80)}, best first:", hits)

@@ -1,6 +1,7 @@
 import base64
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
@@ -113,8 +114,13 @@ def test_langchain_understands_the_messages():
     assert [block["type"] for block in user.content_blocks] == ["text", "image", "text", "text", "image", "text"]
 
 
-def test_the_messages_state_that_there_are_no_hits():
-    assert blocks(answerer(hits=[]).messages("?", []), "text")[0]["text"] == "There are no results."
+def test_a_model_without_relevant_hits_is_not_called():
+    unlikely = [replace(each, relevance=0.2) for each in HITS]
+    for hits, looked_at in (([], 0), (unlikely, 3)):
+        asked = answerer("A bus [1].", hits=hits)
+        answer = asked.ask("Is the bus late?", min_relevance=0.5)
+        assert (answer.status, answer.confidence, answer.citations) == ("not_found", None, ())
+        assert min(len(HITS), looked_at) == len(answer.considered)
 
 
 def test_an_empty_question_is_refused():

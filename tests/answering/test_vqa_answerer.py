@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_equal_answers_are_one_answer_with_all_their_citations():
 
 def test_only_the_k_best_matches_are_examined():
     vqa = ScriptedVQA({"": ("yes", 0.9)})
-    answerer({name: color_frame("red") for name in "abcdefgh"}, vqa).ask("Anything?", k=2)
+    answerer({name: color_frame("red") for name in "abcdefgh"}, vqa).ask("Is there anything?", k=2)
     assert len(vqa.asked) == 2
 
 
@@ -89,11 +89,61 @@ def test_the_rank_decides_between_equal_matches():
 
 def test_an_empty_index_has_no_answer():
     assert answerer({}).ask("Is it?").to_dict() == {
-        "answer": UNKNOWN,
-        "confidence": 0.0,
+        "answer": "Nothing was found: no chunk of the index matches.",
+        "status": "not_found",
+        "confidence": None,
         "citations": [],
         "candidates": [],
+        "considered": [],
     }
+
+
+def with_relevance(vqa, **relevance):
+    """Return an Answerer over red images with these relevances."""
+    hits = [replace(hit(name), relevance=value) for name, value in relevance.items()]
+    return Answerer(FixedSearch(hits), loaded(vqa), lambda _: (color_frame("red"),), matcher=loaded(ColorVQA()))
+
+
+def test_hits_that_are_not_relevant_are_not_examined():
+    vqa = ScriptedVQA({"": ("yes", 0.9)})
+    answer = with_relevance(vqa, a=0.8, b=0.59, c=0.3).ask("Is it red?", min_relevance=0.6)
+    assert (answer.answer, answer.status, len(vqa.asked)) == ("yes", "answered", 1)
+    assert [(citation.id, citation.relevance) for citation in answer.citations] == [("a", 0.8)]
+
+
+def test_a_question_without_relevant_hits_says_what_was_looked_at():
+    vqa = ScriptedVQA({"": ("yes", 0.9)})
+    answer = with_relevance(vqa, a=0.2, b=0.5, c=0.3, d=0.1).ask("Is it red?", min_relevance=0.6)
+    assert answer.answer == "Nothing relevant was found: the best of 4 hits has the relevance 0.50, below 0.60."
+    assert (answer.status, answer.confidence, answer.citations, vqa.asked) == ("not_found", None, (), [])
+    assert [(each["id"], each["relevance"]) for each in answer.to_dict()["considered"]] == [
+        ("b", 0.5),
+        ("c", 0.3),
+        ("a", 0.2),
+    ]
+
+
+def test_hits_of_unknown_relevance_are_examined():
+    vqa = ScriptedVQA({"": ("yes", 0.9)})
+    assert with_relevance(vqa, a=None).ask("Is it red?", min_relevance=0.6).answer == "yes"
+
+
+def test_what_is_not_a_question_is_looked_up():
+    vqa = ScriptedVQA({"": ("yes", 0.9)})
+    answering = with_relevance(vqa, a=0.8, b=0.2)
+    answer = answering.ask("red car at night", min_relevance=0.6)
+    assert (answer.status, answer.confidence, vqa.asked) == ("not_a_question", None, [])
+    assert [(citation.id, citation.relevance) for citation in answer.citations] == [("a", 0.8)]
+    nothing = answering.ask("thanks!", min_relevance=0.9)
+    assert nothing.answer.startswith("This is not a question. Nothing relevant was found: the best of 2 hits")
+    assert (nothing.status, vqa.asked) == ("not_a_question", [])
+    assert [each.id for each in nothing.considered] == ["a", "b"]
+
+
+def test_a_passage_that_is_looked_up_is_quoted():
+    search = FixedSearch([hit("b", "text", text="Dogs are welcome. The night bus leaves every hour.")])
+    answer = Answerer(search, loaded(ScriptedVQA({})), lambda _: ()).ask("the night bus")
+    assert [citation.quote for citation in answer.citations] == ["The night bus leaves every hour."]
 
 
 def test_a_passage_with_the_terms_of_the_question_beats_a_weak_match():
@@ -128,10 +178,10 @@ def test_an_image_whose_file_is_missing_is_skipped():
 
 def test_the_search_receives_k_kinds_and_filter():
     answering = answerer({"a": color_frame("red")})
-    answering.ask("red?", k=4, kinds={"image", "text"}, filter={"source": "/a"})
+    answering.ask("is it red?", k=4, kinds={"image", "text"}, filter={"source": "/a"})
     assert answering.retriever.calls == [
-        ("red?", 12, frozenset({"image"}), {"source": "/a"}, False),
-        ("red?", 4, frozenset({"text"}), {"source": "/a"}, False),
+        ("is it red?", 12, frozenset({"image"}), {"source": "/a"}, False),
+        ("is it red?", 4, frozenset({"text"}), {"source": "/a"}, False),
     ]
 
 
@@ -179,7 +229,7 @@ def test_without_a_matcher_the_order_of_the_search_decides():
 
 def test_without_a_matcher_only_k_hits_are_searched_and_examined():
     answering = unmatched({name: color_frame("red") for name in "abcdefgh"})
-    assert answering.ask("Anything?", k=3).answer == "red"
+    assert answering.ask("Is there anything?", k=3).answer == "red"
     assert answering.retriever.calls[0][1] == 3 and len(answering.vqa.get().frames) == 3
 
 
@@ -200,7 +250,7 @@ def test_without_a_matcher_one_of_many_images_is_hardly_certain():
 
 def test_an_empty_answer_is_ignored():
     answer = unmatched({"a": color_frame("red"), "b": color_frame("blue")}, UnsureVQA({"blue": "a bus"})).ask(
-        "What?", k=2
+        "What is it?", k=2
     )
     assert [text for text, _ in answer.candidates] == ["a bus"]
-    assert unmatched({"a": color_frame("red")}, UnsureVQA({})).ask("What?").to_dict()["candidates"] == []
+    assert unmatched({"a": color_frame("red")}, UnsureVQA({})).ask("What is it?").to_dict()["candidates"] == []

@@ -68,6 +68,7 @@ def test_indexing_and_queries(run, photos):
     check_object(run("moments", "anything", "--json").json, "moments")
     check_object(run("ask", "What is blue?", "--json").json, "ask")
     check_object(run("ask", "What color is it?", "--image", photos / "red.png", "--json").json, "ask")
+    check_object(run("clear-answers", "--json").json, "clear-answers")
     check_object(run("classify", "apply", "--labels", "red,blue", "--json").json, "classify apply")
     check_object(run("tag", "--labels", "red,blue", "--json").json, "tag")
     check_object(run("tag", photos / "red.png", "--as", "fire", "--json").json, "tag --as")

@@ -1,6 +1,7 @@
 """florence-rag search, ask, moments and recommend."""
 
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -314,3 +315,18 @@ def test_hits_show_their_relevance_if_it_is_known(run, photos, monkeypatch):
     out = run("search", "a blue thing", "--min-relevance", "0.9").out
     assert "image, relevance 0.99" in out
     assert "red.png" not in out
+    nothing = run("search", "a blue thing", "--min-relevance", "1").out
+    assert "Nothing found: 4 hits have less than the relevance 1; the best has 0.99." in nothing
+
+
+def test_ask_says_what_is_not_relevant(run, photos, monkeypatch):
+    kinds = dict.fromkeys(("image", "page", "clip", "text"), Calibration(10.0, 0.0, 0.0, -5.0, 0.0, 0.1))
+    monkeypatch.setattr(relevance, "_calibrations", lambda: {ColorEmbedder().info.fingerprint: kinds})
+    run("index", photos)
+    out = run("ask", "Is there a blue thing?", "--min-relevance", "1").out
+    assert "Nothing relevant was found" in out and "not relevant enough:" in out and "blue.png" in out
+    assert "relevance 0.99" in out
+    looked_up = json.loads(run("ask", "a blue thing", "--json").out)
+    assert looked_up["status"] == "not_a_question" and looked_up["citations"][0]["source"].endswith("blue.png")
+    failed = run("ask", "Is there a blue thing?", "--min-relevance", "2")
+    assert failed.code == 1 and "min_relevance must be a number from 0 to 1" in failed.err

@@ -56,3 +56,10 @@ def test_answers_about_an_older_image_at_the_location_are_deleted(store):
     store.delete_outdated("/photos/a.jpg", "2")
     assert store.get("red") is None
     assert store.get("new") and store.get("elsewhere")
+
+
+def test_all_answers_are_deleted(store):
+    assert store.clear() == 0
+    for id in "ab":
+        store.put(replace(ANSWER, id=id), AXES[0])
+    assert (store.clear(), store.count(), store.get("a")) == (2, 0, None)

@@ -425,7 +425,8 @@ def test_no_private_address_is_reached_even_where_urls_are_allowed(plugin, rag, 
 
 def test_bytes_are_accepted(plugin, rag, folder):
     image = (folder / "blue.png").read_bytes()
-    assert plugin.call(plugin.tools(rag)["ask_image"], image=image, question="?").artifact["answer"] == "blue"
+    called = plugin.call(plugin.tools(rag)["ask_image"], image=image, question="What color is it?")
+    assert called.artifact["answer"] == "blue"
 
 
 async def test_tools_leave_the_loop_free(plugin, slow_rag, gate):

@@ -41,7 +41,7 @@ def arguments_of(name, target):
     listed = quoted_id(hit.id)
     query = "red" if ATTACKS.index(target.attack) % 4 else target.attack[:40]  # a search for many signs takes long
     more = {
-        "ask_image": {"question": target.attack},
+        "ask_image": {"question": f"What is {target.attack}?"},
         "classify_image": {"labels": [target.attack, "a cat"]},
         "tag_image": {"labels": [target.attack, "a cat"]},
         "detect_objects": {"phrase": target.attack},

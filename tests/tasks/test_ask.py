@@ -3,9 +3,12 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.context import LazyValue, Models
-from florence_rag.errors import ModelError
+from florence_rag.errors import InputError, ModelError
+from florence_rag.retrieval import relevance
+from florence_rag.retrieval.relevance import Calibration
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from florence_rag.tools import AskImage
+from florence_rag.types import KINDS
 from tests.tasks.test_answer_cache import RecordingVQA
 
 
@@ -80,3 +83,35 @@ def test_the_cache_needs_a_model(tmp_path):
     rag.models.vqa = None
     with pytest.raises(ModelError, match="answering needs"):
         rag.ask("What color is it?", cache_answers=True)
+
+
+def test_only_questions_about_an_image_reach_the_model(tmp_path):
+    rag = open_rag(tmp_path)
+    answer = rag.ask("thanks!", image=tmp_path / "red.png")
+    assert (answer.status, answer.confidence) == ("not_a_question", None)
+    with pytest.raises(InputError, match="This is not a question"):
+        rag.ask_image(tmp_path / "red.png", "thanks!")
+    assert rag.models.vqa.get().questions == []
+
+
+def test_a_relevance_that_is_not_known_cannot_be_asked_for(tmp_path):
+    rag = open_rag(tmp_path)
+    with pytest.raises(InputError, match="the relevance of hits is not known"):
+        rag.ask("What is red?", min_relevance=0.5)
+    assert rag.ask("What is red?", min_relevance=0).answer == rag.ask("What is red?").answer
+
+
+def test_cached_answers_are_deleted(tmp_path):
+    rag = open_rag(tmp_path, cache_answers=True)
+    rag.ask("What color is it?", image=tmp_path / "red.png")
+    assert (rag.clear_answers(), rag.index.answer_store().count()) == (1, 0)
+    assert not rag.ask("What color is it?", image=tmp_path / "red.png").citations[0].cached_from
+
+
+def test_a_cached_answer_about_an_irrelevant_image_is_not_repeated(tmp_path, monkeypatch):
+    kinds = dict.fromkeys(KINDS, Calibration(10.0, 0.0, 0.0, -5.0, 0.0, 0.1))
+    monkeypatch.setattr(relevance, "_calibrations", lambda: {ColorEmbedder().info.fingerprint: kinds})
+    rag = open_rag(tmp_path, cache_answers=True)
+    assert rag.ask("What is red?").citations and rag.index.answer_store().count()
+    assert rag.ask("What is red?").citations[0].cached_from
+    assert rag.ask("What is red?", min_relevance=1).status == "not_found"

@@ -30,7 +30,7 @@ def test_one_video_can_be_searched(full_rag):
 def test_an_index_without_videos(rag):
     result = FindVideoMoment(rag)("red")
     assert not result.is_error
-    assert "there may be no videos in the index" in result.text
+    assert "There may be no videos in the index" in result.text
     assert result.artifact == {"moments": []}
 
 

@@ -99,7 +99,7 @@ def test_large_images_share_the_pixels(full_rag, tmp_path):
             tmp_path / f"{number}.png"
         )
     assert wide.load(full_rag) is None
-    results = [AskImage(full_rag, tmp_path)(f"{number}.png", "What?") for number in range(2)]
+    results = [AskImage(full_rag, tmp_path)(f"{number}.png", "What is it?") for number in range(2)]
     for result in results:
         (image,) = shown(blocks_of(full_rag, result, max_pixels=100_000))
         assert 90_000 < image.shape[0] * image.shape[1] <= 100_000

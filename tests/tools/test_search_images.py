@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -76,12 +77,29 @@ def test_grouped_clips_of_a_video_are_listed(rag):
 
 def test_no_hits_are_no_error():
     class Empty:
+        retriever = SimpleNamespace(min_relevance=0.5)
+
         def search(self, *args, **options):
             return []
 
     result = SearchImages(Empty())("zebra")
     assert not result.is_error
     assert result.text == 'Nothing was found for "zebra". Try other words, or omit kinds and filter.'
+
+
+class Unlikely:
+    """Finds two hits of little relevance."""
+
+    retriever = SimpleNamespace(min_relevance=0.6)
+
+    def search(self, *args, **options):
+        return [Hit(id=id, kind="image", source="/a", locator=Locator(), score=1, relevance=0.3) for id in "ab"]
+
+
+def test_hits_that_are_not_relevant_are_left_out():
+    result = SearchImages(Unlikely())("zebra")
+    assert result.artifact == {"hits": []} and not result.is_error
+    assert '2 results below the relevance 0.60: the best, id "a", has the relevance 0.30.' in result.text
 
 
 @pytest.mark.parametrize(
