@@ -54,6 +54,7 @@ def test_the_demo_ends_with_next_steps_and_the_training_data(demo):
     assert "synthetic street scenes only" in words
 
 
+@pytest.mark.slow
 def test_a_second_run_indexes_nothing_again(demo):
     folder = Path(demo[0]["contact_sheet"]).parent
     again = run_demo(folder, Console(file=StringIO()))

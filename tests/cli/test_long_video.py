@@ -53,6 +53,7 @@ def rows(db: Path) -> dict[str, tuple[object, ...]]:
         return {id: (hit, *vector.round(6)) for (id, hit), vector in zip(hits.items(), vectors, strict=True)}
 
 
+@pytest.mark.slow
 def test_a_second_run_after_a_kill_equals_an_uninterrupted_one(video, tmp_path):
     whole = threading.Thread(target=index, args=(video, tmp_path / "whole.db"))  # meanwhile
     whole.start()

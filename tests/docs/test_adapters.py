@@ -29,6 +29,7 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_blocks_run(town: Path) -> None:
     for language, block in BLOCKS:
         if language == "python":

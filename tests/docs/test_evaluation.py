@@ -16,7 +16,8 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("own_index", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("own_index", [False, True])
 def test_the_commands_run(own_index: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert COMMANDS[0] == "python -m recipes.florence_tiny.synthetic.dataset_export data/"

@@ -53,6 +53,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_blocks_run(data: Path) -> None:
     for language, block in BLOCKS:
         if language == "python":

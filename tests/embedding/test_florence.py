@@ -65,7 +65,9 @@ def test_a_very_long_image_is_embedded(embedder):
     assert np.isfinite(embedder.embed_images([np.zeros((1, 300_000, 3), dtype=np.uint8)])).all()
 
 
-@pytest.mark.parametrize("options", [{"precision": "bf16"}, {"precision": "int8"}, {"backend": "onnx"}])
+@pytest.mark.parametrize(
+    "options", [{"precision": "bf16"}, {"precision": "int8"}, pytest.param({"backend": "onnx"}, marks=pytest.mark.slow)]
+)
 def test_other_precisions_and_backends_change_images_little_and_texts_not_at_all(embedder, folder, frames, options):
     fast = FlorenceEmbedder.from_pretrained(folder, "tiny", device="cpu", **options)
     assert fast.info == embedder.info

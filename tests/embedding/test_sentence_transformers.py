@@ -159,7 +159,12 @@ def test_dimension_truncates_vectors(clip, clip_folder):
 
 @pytest.mark.parametrize(
     ("backend", "precision"),
-    [("torch", "bf16"), ("torch", "int8"), ("openvino", "bf16"), ("onnx", "fp32")],
+    [
+        ("torch", "bf16"),
+        ("torch", "int8"),
+        pytest.param("openvino", "bf16", marks=pytest.mark.slow),
+        ("onnx", "fp32"),
+    ],
 )
 def test_other_precisions_and_backends_are_close_to_fp32_and_have_the_same_info(clip, clip_folder, backend, precision):
     fast = SentenceTransformerEmbedder.from_pretrained(

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from florence_rag.evaluation.bootstrap import bootstrap_intervals, mean_interval, median_interval
@@ -35,6 +35,7 @@ def test_it_is_deterministic_and_ignores_values_that_are_not_a_number():
     assert bootstrap_intervals(lambda drawn: [np.nan if drawn[0] else 0.25], 2) == [(0.25, 0.25)]
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
 def test_the_interval_of_a_median_lies_around_it_within_the_values(values):
     groups = [number // 2 for number in range(len(values))]

@@ -136,6 +136,7 @@ def test_wrong_settings_are_refused(wrong):
         RayConfig(**wrong)
 
 
+@pytest.mark.slow
 def test_a_missing_cluster_is_an_error_of_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

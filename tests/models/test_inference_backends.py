@@ -15,8 +15,9 @@ from florence_rag.models.layers.window import relative_position_index, shift_mas
 from tests.models import tiny
 
 SLOW = {
-    "compile": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-}  # it takes a minute, and torch warns of torch
+    "compile": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")],  # it takes a minute, and torch warns of torch
+    "openvino": [pytest.mark.slow],
+}
 EVERY = [
     pytest.param(backend, precision, marks=SLOW.get(backend, []))
     for backend, precisions in SUPPORTED.items()
@@ -70,7 +71,7 @@ def test_the_plain_function_is_compiled(model, pixels, monkeypatch, precision):
     assert torch.equal(plain, ours) and len(compiled) == 1
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+@pytest.mark.parametrize("backend", [pytest.param("openvino", marks=pytest.mark.slow), "onnx"])
 def test_one_compiled_network_serves_several_threads(pixels, engine, backend):
     see = engine(backend, "fp32")
     with ThreadPoolExecutor(4) as pool:
