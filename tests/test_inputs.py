@@ -8,6 +8,7 @@ from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.ingest.engine import IngestConfig
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.rag import FlorenceRAG
 from florence_rag.sources.io import Columns
@@ -21,7 +22,8 @@ from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 def rag(request, tmp_path):
     info = ColorEmbedder.info
     index = MemoryIndex(info) if request.param == "memory" else MilvusIndex.open(str(tmp_path / "x.db"), info)
-    with FlorenceRAG(index, Models.of(ColorEmbedder(), vqa=ColorVQA())) as rag:
+    models = Models.of(ColorEmbedder(), vqa=ColorVQA())
+    with FlorenceRAG(index, models, ingest=IngestConfig(threads=1)) as rag:
         yield rag
 
 

@@ -34,7 +34,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def rag():
-    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), vqa=ColorVQA()))
+    models = Models.of(ColorEmbedder(), vqa=ColorVQA())
+    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), models, ingest=IngestConfig(threads=1))
 
 
 @pytest.fixture

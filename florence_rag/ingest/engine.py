@@ -253,6 +253,6 @@ class ThreadEngine:
         first = partial(read, chunker=self.chunker, postponed=postponed, exceeding=Counter())
         yield from fetch(sources, first, threads=config.threads)
         if self.lone_chunker and large:
-            close_workers()  # which may hold memory for their next files
+            close_workers(keep=1)  # the others may hold memory for their next files
             last = partial(read, chunker=self.lone_chunker, known=large, exceeding=Counter())
             yield from fetch(list(large), last, threads=1)

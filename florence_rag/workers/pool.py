@@ -122,11 +122,11 @@ class WorkerPool:
         finally:
             self._give_back(worker) if is_idle else worker.kill()
 
-    def close(self) -> None:
-        """End the workers that wait for a task."""
+    def close(self, keep: int = 0) -> None:
+        """End the workers that wait for a task, except `keep` of them."""
         with self._lock:
-            idle = list(self._idle)
-            self._idle.clear()
+            idle = self._idle[keep:]
+            del self._idle[keep:]
         for worker in idle:
             worker.result().kill()
 

@@ -70,7 +70,7 @@ class Watched:
 
 @pytest.fixture
 def rag():
-    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder())
+    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), ingest=IngestConfig(threads=1))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def folder(tmp_path):
 def each_rag(request, tmp_path):
     info = ColorEmbedder.info
     index = MemoryIndex(info) if request.param == "memory" else MilvusIndex.open(str(tmp_path / "x.db"), info)
-    with FlorenceRAG(index, ColorEmbedder()) as rag:
+    with FlorenceRAG(index, ColorEmbedder(), ingest=IngestConfig(threads=1)) as rag:
         yield rag
 
 

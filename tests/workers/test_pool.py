@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, MediaError, MemoryLimitError, MissingExtraError, TimeLimitError
-from florence_rag.workers import Limits, call_while_waiting, process, start_workers, stream
+from florence_rag.workers import Limits, call_while_waiting, close_workers, process, start_workers, stream
 from florence_rag.workers.pool import WorkerPool
 from tests.workers import tasks
 
@@ -196,6 +196,15 @@ def test_workers_can_be_started_in_advance():
     together = [stream(tasks.squares, 2) for _ in range(3)]
     assert [next(each) for each in together] == [0, 0, 0]
     assert [only(each) for each in together] == [1, 1, 1]
+
+
+def test_a_worker_can_be_kept_when_the_others_are_ended():
+    close_workers()
+    pid = only(stream(tasks.state, "pid"))
+    close_workers(keep=1)
+    assert only(stream(tasks.state, "pid")) == pid
+    close_workers()
+    assert only(stream(tasks.state, "pid")) != pid
 
 
 PROGRAM = """
