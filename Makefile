@@ -59,6 +59,7 @@ bench-all: bench ## Measure also what takes longer: precision, index types, dete
 	$(BIN)/python benchmarks/detector.py
 	$(BIN)/python benchmarks/regions.py
 	$(BIN)/python benchmarks/captions.py
+	$(BIN)/python benchmarks/default_models.py
 	$(BIN)/python benchmarks/actions.py
 	$(BIN)/python benchmarks/moments.py
 	$(BIN)/python benchmarks/cost.py
