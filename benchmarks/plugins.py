@@ -120,7 +120,8 @@ def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[
 
     def search(query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
         fields = ["source", "kind", "text", "caption", "metadata"]
-        return client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
+        (hits,) = client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
+        return [{"score": hit["distance"], **hit["entity"]} for hit in hits]  # pymilvus decodes what is read
 
     def once(text: str) -> Any:
         return search(embed_queries(rag.models.embedder, [text])[0].tolist(), K)

@@ -161,7 +161,7 @@ def shorten(text: str, length: int) -> str:
 
 def stem(word: str) -> str:
     """Return a word without a common English ending: parked, parks and parking have the stem park."""
-    return _ENDING.sub("", word)
+    return _ENDING.sub("", word) if word[-1:] in "gdse" else word
 
 
 @lru_cache(maxsize=2**14)

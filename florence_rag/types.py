@@ -275,6 +275,14 @@ class Hit:
         return row
 
 
+def replace_fields(hit: Hit, **changes: Any) -> Hit:
+    """Return a copy of a hit with other values of this package; `dataclasses.replace` would check all values again."""
+    copied = object.__new__(Hit)
+    for name in Hit.__slots__:
+        object.__setattr__(copied, name, changes[name] if name in changes else getattr(hit, name))
+    return copied
+
+
 @validate_arguments
 @dataclass(frozen=True, slots=True)
 class Citation:

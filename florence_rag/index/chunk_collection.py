@@ -15,7 +15,7 @@ from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.literals import one_of
-from florence_rag.index.records import damage_reported
+from florence_rag.index.records import FAULTS, damage_reported
 from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, TEXT_VECTOR_FIELDS, Row, checked_uri, row_to_hit
 from florence_rag.index.text_codec import decode_uri
@@ -109,8 +109,11 @@ class ChunkCollection:
 
     def to_hit(self, row: Row, score: float = 0.0) -> Hit:
         """Return the hit for a row with HIT_FIELDS, or raise StoreCorruptError if the row is damaged."""
-        with damage_reported(f"the row {row.get('id')!r:.80}", self.connection.address):
+        try:
             return row_to_hit(row, score)
+        except FAULTS:
+            with damage_reported(f"the row {row.get('id')!r:.80}", self.connection.address):
+                raise
 
     def whole_rows(self, ids: Sequence[str]) -> list[Row]:
         """Return one decoded row per id, without the fields that the store computes."""

@@ -117,15 +117,15 @@ class MilvusReader(ABC):
         self.flush_buffer()
         return map(self.chunks.to_hit, self.chunks.rows_of_sources(uris, HIT_FIELDS))
 
-    def _encode(self, vector: np.ndarray, dimension: int) -> list[float] | np.ndarray:
-        return self.chunks.codec.encode_query(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
+    def _encode(self, vector: np.ndarray, dimension: int) -> np.ndarray:
+        return self.chunks.codec.to_dtype(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
 
     def _find(self, scope: _Scope) -> Iterator[Hit]:
         connection, name = self.chunks.connection, self.chunks.name
         rows = connection.rows(name, HIT_FIELDS, scope.expression, user_filter=scope.user_filter)
         return scope.matching(map(self.chunks.to_hit, rows))
 
-    def _search(self, field: str, query: str | list[float] | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
+    def _search(self, field: str, query: str | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
         by_terms = field == "bm25"
         max_hits = MAX_LIMIT if by_terms else find_index_type(self.chunks.index_type).max_hits
         if not 1 <= k <= max_hits:
@@ -146,7 +146,7 @@ class MilvusReader(ABC):
                 break
         return hits[:k] if len(hits) >= k else self._search_all(field, query, k, scope)
 
-    def _search_all(self, field: str, query: str | list[float] | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
+    def _search_all(self, field: str, query: str | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
         """Return the k best of all hits that match, however many better ones do not."""
         best: list[Hit] = []
         for some in batched((hit.id for hit in self._find(scope)), _IDS_PER_SEARCH):

@@ -46,10 +46,6 @@ class RowCodec:
         missing = {} if self.nulls else {name: None for name in NULLABLE_FIELDS if row[name] == NO_VALUE}
         return row | vectors | missing
 
-    def encode_query(self, vector: np.ndarray) -> list[float] | np.ndarray:
-        """Return a query vector (D,) as a search sends it."""
-        return vector.tolist() if self.dtype == "fp32" else self.to_dtype(vector)
-
     def decode_vector(self, value: Any) -> np.ndarray:
         """Return a vector of the store, which is a list of floats or bytes, as (D,) float32."""
         if isinstance(value, bytes):

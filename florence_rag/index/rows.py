@@ -31,6 +31,9 @@ TEXT_VECTOR_FIELDS = ("has_text_vector", "text_vector")
 Row = dict[str, Any]
 
 
+_METADATA = dict[str, Any]
+
+
 class _ItemImage(TypedDict):
     file: str
     hash: str
@@ -68,7 +71,7 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
 
     An item's metadata may name its source, such as an image file.
     """
-    uri, metadata = decode_uri(row["source"]), msgspec.convert(row["metadata"], dict[str, Any])
+    uri, metadata = decode_uri(row["source"]), msgspec.convert(row["metadata"], _METADATA)
     is_item = uri == item_uri(row["id"])
     if is_item and ITEM_IMAGE in metadata:
         msgspec.convert(metadata[ITEM_IMAGE], _ItemImage)

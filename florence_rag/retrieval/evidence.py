@@ -4,6 +4,7 @@ Vectors and the terms of the index only find candidates. Evidence is read in the
 a word is a whole word. In scripts without spaces, ICU says by its dictionaries where words begin and end.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _BOUNDARIES = {
 }
 _MARK = regex.compile(r"\p{M}")
 _LONGEST_PHRASE = 500  # characters
+_ASCII_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
 
 
@@ -68,7 +70,8 @@ class QueryTerms:
 
     def __init__(self, query: str) -> None:
         self._wanted = content(query)
-        self._number = {term: i for i, term in enumerate(dict.fromkeys(stem(word.term) for word in self._wanted))}
+        self._stems = [(stem(word.term), stem(word.spelling)) for word in self._wanted]
+        self._number = {term: i for i, term in enumerate(dict.fromkeys(term for term, _ in self._stems))}
         found = list(runs(normalize(query)))
         self._plain = {run.text for run in found if run.script == "plain"}
         # Single characters of a longer run are mostly particles.
@@ -89,20 +92,20 @@ class QueryTerms:
         by_term: dict[str, str] = {}
         by_spelling: dict[str, str] = {}
         by_sentence = set()
-        for sentence in _SENTENCE_END.split(text):
+        for sentence in (_ASCII_SENTENCE_END if text.isascii() else _SENTENCE_END).split(text):
             numbers = set()
             for word in split_words(sentence):
-                by_term.setdefault(term := stem(word.term), word.text)
-                by_spelling.setdefault(stem(word.spelling), word.text)
-                if term in self._number:
+                if (term := stem(word.term)) in self._number:
                     numbers.add(self._number[term])
+                    by_term.setdefault(term, word.text)
+                by_spelling.setdefault(term if word.spelling == word.term else stem(word.spelling), word.text)
             if numbers:
                 by_sentence.add(frozenset(numbers))
-        same = [by_spelling.get(stem(word.spelling)) for word in self._wanted]
+        same = [by_spelling.get(spelling) for _, spelling in self._stems]
         found = [
             (word, spelled)
-            for word, text in zip(self._wanted, same, strict=True)
-            if (spelled := text or by_term.get(stem(word.term)))
+            for word, text, (term, _) in zip(self._wanted, same, self._stems, strict=True)
+            if (spelled := text or by_term.get(term))
         ]
         if not found:
             return None

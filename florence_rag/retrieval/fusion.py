@@ -7,11 +7,11 @@ weight 1 earns 1. Probabilities do share a scale, so a hit whose probability is 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from florence_rag.retrieval.relevance import combine
-from florence_rag.types import Hit
+from florence_rag.types import Hit, replace_fields
 
 REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
@@ -64,7 +64,7 @@ def fuse(branches: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
         strongest_first = sorted(earned[id], key=lambda pair: -pair[0])
         explanation = "; ".join(evidence for _, evidence in strongest_first if evidence)
         score = sum(score for score, _ in earned[id])
-        fused.append(replace(hit, score=score, explanation=explanation, **_numbers(found[id])))
+        fused.append(replace_fields(hit, score=score, explanation=explanation, **_numbers(found[id])))
     return sorted(fused, key=lambda hit: -round(hit.score, 9))
 
 

@@ -1,10 +1,9 @@
 """Groups hits that belong together, and removes moments that overlap a better one."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes
-from florence_rag.types import Hit
+from florence_rag.types import Hit, replace_fields
 
 MAX_OVERLAP = 0.5
 
@@ -15,16 +14,31 @@ def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
     The first and best hit of each group keeps at most `max_grouped` of the others.
     """
     groups: dict[object, list[Hit]] = {}
+    for key, hit in _keyed(hits):
+        groups.setdefault(key, []).append(hit)
+    return [replace_fields(best, grouped_hits=tuple(rest[:max_grouped])) for best, *rest in groups.values()]
+
+
+def count_groups(hits: Iterable[Hit], most: int) -> int:
+    """Return the number of groups that `group_hits` makes, or `most` if there are more."""
+    found = set[object]()
+    for key, _ in _keyed(hits):
+        found.add(key)
+        if len(found) == most:
+            break
+    return len(found)
+
+
+def _keyed(hits: Iterable[Hit]) -> Iterator[tuple[object, Hit]]:
+    """Yield each hit with the key of its group."""
     hashes, numbers = PerceptualHashes(), dict[str, int]()
     for hit in hits:
-        key: object = ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id)
-        if hit.kind == "image":  # compared by uri, because items stay separate even if they name the same source
-            if hit.uri not in numbers:
-                found = hashes.find(hit.metadata)
-                numbers[hit.uri] = hashes.add(hit.metadata) if found is None else found
-            key = numbers[hit.uri]
-        groups.setdefault(key, []).append(hit)
-    return [replace(best, grouped_hits=tuple(rest[:max_grouped])) for best, *rest in groups.values()]
+        if hit.kind != "image":
+            yield ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id), hit
+            continue
+        if hit.uri not in numbers:  # compared by uri, because items stay separate even if they name the same source
+            numbers[hit.uri] = hashes.number(hit.metadata)
+        yield numbers[hit.uri], hit
 
 
 def temporal_nms(hits: Iterable[Hit], k: int) -> list[Hit]:

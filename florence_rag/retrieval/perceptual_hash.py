@@ -29,6 +29,9 @@ _ROW = np.dtype(
     [("bits", np.uint64, 2), ("colors", np.int16, 27), ("time_s", np.float64), ("camera", np.int64)], align=True
 )
 
+_NO_HASH = np.zeros((), _ROW)
+_NO_HASH["colors"], _NO_HASH["time_s"] = _NO_COLOR, np.nan
+
 
 def hash_image(frame: Frame) -> str:
     """Return the perceptual hash of an image (H, W, 3) uint8 RGB as 60 characters of Base64."""
@@ -53,9 +56,18 @@ class PerceptualHashes:
 
     def add(self, metadata: Mapping[str, Any]) -> int:
         """Add an image; return its number, from 0."""
+        return self._add(_row(metadata))
+
+    def number(self, metadata: Mapping[str, Any]) -> int:
+        """Return the number of the first near-duplicate, or that of the image itself, which is then added."""
+        row = _row(metadata)
+        found = self._find(row)
+        return self._add(row) if found is None else found
+
+    def _add(self, row: np.ndarray) -> int:
         if self._count == len(self._rows):
             self._rows = np.resize(self._rows, 2 * self._count)
-        self._rows[self._count] = _row(metadata)
+        self._rows[self._count] = row
         self._count += 1
         return self._count - 1
 
@@ -64,7 +76,10 @@ class PerceptualHashes:
 
         With `bursts`, a similar image that the same camera took within five seconds also counts.
         """
-        row, rows = _row(metadata), self._rows[: self._count]
+        return self._find(_row(metadata), bursts=bursts)
+
+    def _find(self, row: np.ndarray, *, bursts: bool = True) -> int | None:
+        rows = self._rows[: self._count]
         if row["colors"][0] == _NO_COLOR:
             return None
         bits = np.bitwise_count(rows["bits"] ^ row["bits"]).sum(axis=1, dtype=np.int64)
@@ -80,8 +95,9 @@ class PerceptualHashes:
 
 def _row(metadata: Mapping[str, Any]) -> np.ndarray:
     """Return the hash with the time in seconds, NaN if it is unknown, and the camera."""
-    row = np.zeros((), _ROW)
-    row["colors"], row["time_s"] = _NO_COLOR, np.nan
+    row = _NO_HASH.copy()
+    if PERCEPTUAL_HASH not in metadata:
+        return row
     with suppress(Base64Error, TypeError, ValueError):
         data = b64decode(metadata.get(PERCEPTUAL_HASH) or "", validate=True)
         if len(data) == _BYTES:

@@ -25,7 +25,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
-from florence_rag.retrieval.grouping import group_hits, temporal_nms
+from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query, check_relevance
 from florence_rag.retrieval.relevance import (
@@ -38,7 +38,7 @@ from florence_rag.retrieval.relevance import (
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
-from florence_rag.types import Frame, Hit, Kind
+from florence_rag.types import Frame, Hit, Kind, replace_fields
 from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)
@@ -221,7 +221,7 @@ class Retriever:
         hits = self._context.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
         self._context.observe(hits)
         return [
-            replace(hit, explanation=f"similarity {hit.score:.2f}", similarity={_branch_of(hit): hit.score})
+            replace_fields(hit, explanation=f"similarity {hit.score:.2f}", similarity={_branch_of(hit): hit.score})
             for hit in hits
         ]
 
@@ -270,9 +270,9 @@ class Retriever:
                 branches = [branch for branch in every if branch.weight]
             with span("search.fuse"):
                 hits = fuse(branches, self.config.rrf_k)
-            found = len(group_hits(hits, 0)) if group else len(hits)
+            enough = count_groups(hits, query.k) >= query.k if group else len(hits) >= query.k
             exhausted = all(len(branch.hits) < candidates for branch in branches)
-            if found >= query.k or exhausted or candidates == MAX_COUNT:
+            if enough or exhausted or candidates == MAX_COUNT:
                 return hits
             candidates = min(4 * candidates, MAX_COUNT)
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.retrieval.grouping import group_hits, overlap, temporal_nms
+from florence_rag.retrieval.grouping import count_groups, group_hits, overlap, temporal_nms
 from florence_rag.types import Hit, Locator
 
 
@@ -16,6 +16,13 @@ def test_clips_of_one_video_are_grouped_under_the_best():
     assert first.locator.start_s == 4.0
     assert [each.locator.start_s for each in first.grouped_hits] == [1.0, 9.0]
     assert (second.source, second.grouped_hits) == ("b.mp4", ())
+
+
+def test_counting_groups_stops_at_enough():
+    hits = [clip("a.mp4", 4.0, 0.9), clip("a.mp4", 1.0, 0.8), clip("b.mp4", 0.0, 0.7), clip("c.pdf", 0.0, 0.6, "page")]
+    assert [count_groups(hits, most) for most in (1, 2, 3, 9)] == [1, 2, 3, 3] and count_groups([], 5) == 0
+    rest = iter(hits)
+    assert count_groups(rest, 1) == 1 and next(rest) is hits[1]
 
 
 def test_pages_and_passages_of_one_file_stay_apart():
