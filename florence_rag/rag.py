@@ -21,6 +21,7 @@ from florence_rag.ingest.items import ItemStore
 from florence_rag.loading.database import open_database
 from florence_rag.perception.base import Detection, VQAResult
 from florence_rag.reembed import Reembedding, ReembedOptions
+from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.settings import OpenSettings, Settings
 from florence_rag.sources.io import Columns
@@ -28,8 +29,8 @@ from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.classify import Classification, Classifiers, classify_images
 from florence_rag.tasks.describe import Descriptions, describe_images
 from florence_rag.tasks.domain_notice import DomainNotice
-from florence_rag.tasks.query_image import read_query_image
-from florence_rag.tasks.recommend import Item, RecommendOptions, recommend
+from florence_rag.tasks.query_items import Item
+from florence_rag.tasks.recommend import RecommendOptions, recommend
 from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
 from florence_rag.text_arguments import check_texts
@@ -185,7 +186,7 @@ class FlorenceRAG:
 
     def search(
         self,
-        text: str | None = None,
+        query: str | Query | None = None,
         *,
         image: ImageInput | None = None,
         box: Sequence[float] | None = None,
@@ -195,20 +196,19 @@ class FlorenceRAG:
         group: bool = True,
         min_relevance: float | None = None,
     ) -> list[Hit]:
-        """Return the k best hits for a text, an image, or both together, best first.
+        """Return the k best hits for a text, an image, both together, or a `Query` of weighted parts, best first.
 
         Args:
-            text: What to search for.
+            query: A text, or texts, images and ids with weights.
             image: A path, a data URI, bytes, pixels, or an open file.
             box: The part of the image to use: left, top, right, bottom in [0, 1].
             k: The number of hits.
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.
             filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1]; only for a text, and for calibrated embedders.
+            min_relevance: The smallest relevance of a hit, in [0, 1]; only for texts, and for calibrated embedders.
         """
-        frame = read_query_image(self.models.embedder, image, box)
-        return self.retriever.search(text, frame, k, kinds, filter, group, min_relevance)
+        return self.retriever.search(to_query(query, image, box), k, kinds, filter, group, min_relevance)
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False

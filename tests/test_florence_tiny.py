@@ -1,6 +1,7 @@
 """The weights that ship know the drawn world. The full figures are in docs/model_card.md, by `make card`."""
 
 import random
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from florence_rag.models.registry import find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA
+from florence_rag.retrieval.query_vector import combine_vectors
 from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
 from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
 from recipes.florence_tiny.synthetic.questions import questions
@@ -55,6 +57,17 @@ def test_captions_find_their_pictures_and_pictures_their_captions(scenes, frames
         rank = (table > np.diagonal(table)[:, None]).sum(axis=1)
         assert (rank < 1).mean() >= 0.80
         assert (rank < 5).mean() >= 0.97
+
+
+def test_an_unwanted_object_stays_out_of_the_first_hits(scenes, frames):
+    embedder = FlorenceEmbedder.from_pretrained(CARD.florence, CARD.name, device="cpu")
+    vectors, spoiled = embedder.embed_images(frames), {"none": 0, "subtracted": 0}
+    for color, unwanted in product(("red", "blue", "white"), ("car", "dog", "tree")):
+        parts = embedder.embed_texts([f"a {color} house", f"a {unwanted}"])
+        shown = np.array([any(obj.category == unwanted for obj in scene.objects) for scene in scenes])
+        for name, query in (("none", parts[0]), ("subtracted", combine_vectors(parts, [1, -1]).unit)):
+            spoiled[name] += shown[np.argsort(-vectors @ query)[:5]].sum()
+    assert spoiled["none"] >= 10 and spoiled["subtracted"] <= 1
 
 
 def test_questions_are_answered(scenes, frames, vqa):

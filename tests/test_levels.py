@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": BASE,
     "perception": BASE | {"models"},
     "embedding": BASE | {"models"},
-    "retrieval": BASE | STAGE_PROTOCOLS | {"context", "image_store"},
+    "retrieval": BASE | STAGE_PROTOCOLS | {"context", "image_store", "chunking", "embedding.region_view"},
     "answering": BASE | STAGE_PROTOCOLS | {"context", "image_store"},
     "image_store": BASE | STAGE_PROTOCOLS | {"chunking"},
     "context": BASE | STAGE_PROTOCOLS | {"image_store"},

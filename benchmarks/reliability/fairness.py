@@ -27,7 +27,7 @@ from workload import Result
 
 from florence_rag import FlorenceRAG
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.retrieval.query import MAX_COUNT
+from florence_rag.retrieval.request import MAX_COUNT
 from florence_rag.testing import ColorEmbedder
 from florence_rag.types import Chunk, EmbedderInfo, Frame, Source
 

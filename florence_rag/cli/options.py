@@ -13,7 +13,7 @@ import typer
 
 from florence_rag.errors import InputError
 from florence_rag.json_values import parse_json
-from florence_rag.retrieval.query import MAX_COUNT
+from florence_rag.retrieval.request import MAX_COUNT
 from florence_rag.text_arguments import to_path
 from florence_rag.types import KINDS
 

@@ -14,7 +14,7 @@ from florence_rag.cli.command import QueryCommand, RAGCommand
 from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, Model, Reranker
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
 from florence_rag.errors import InputError
-from florence_rag.retrieval.query import MAX_COUNT
+from florence_rag.retrieval.request import MAX_COUNT
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -33,6 +33,18 @@ class Search(QueryCommand):
         str | None,
         typer.Option(metavar="L,T,R,B", help="Only this part of the image, as fractions of its size: 0.1,0.2,0.5,0.9."),
     ] = None
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM", help="Another part of the query: an id, a file or a text. Repeatable."),
+    ] = None
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ITEM",
+            help="What the hits are not to be like. Repeatable. An ITEM may end in a region and a weight, as in "
+            '"street.jpg@0,0,0.5,1^0.8".',
+        ),
+    ] = None
     k: Count = 5
     min_relevance: Annotated[
         float | None,
@@ -45,18 +57,17 @@ class Search(QueryCommand):
     def run(self) -> None:
         from florence_rag.chunking import read_image
         from florence_rag.image_store import image_name
-        from florence_rag.retrieval.query import check_query
+        from florence_rag.retrieval.query import to_query
+        from florence_rag.tasks.query_items import read_examples
 
         box = _parse_box(self.box)
-        if box is not None and self.image is None:
-            raise InputError("a box is a part of an image: give --image, too")
         frame = read_image(self.image) if self.image else None
-        check_query(self.text, frame)
+        if not self.like:  # before the models are loaded
+            to_query(self.text, frame, box)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
+            parts = read_examples(rag.index, self.like or (), self.unlike or (), files=True)
             hits = rag.search(
-                self.text,
-                image=frame,
-                box=box,
+                to_query(self.text, frame, box, parts),
                 k=self.k,
                 kinds=self.kinds,
                 filter=self.filter,
@@ -65,7 +76,8 @@ class Search(QueryCommand):
             nothing = "Nothing found." if hits or not self.min_relevance else self._nothing_relevant(rag)
             self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits, nothing))
             if self.contact_sheet:
-                title = " and ".join(filter(None, (self.image and Path(image_name(self.image)).name, self.text)))
+                image = Path(image_name(self.image)).name if self.image else None
+                title = " and ".join(filter(None, (image, self.text, *(self.like or ()))))
                 draw_hits(rag, title, hits, self.contact_sheet, frame, box)
 
     def _nothing_relevant(self, rag: FlorenceRAG) -> str:
@@ -116,10 +128,10 @@ class Moments(RAGCommand):
     model: Model = None
 
     def run(self) -> None:
-        from florence_rag.retrieval.query import check_query
+        from florence_rag.retrieval.query import to_query
         from florence_rag.tools.find_video_moment import hit_to_moment
 
-        check_query(self.text, None)
+        to_query(self.text)
         with self.open_rag(self.model) as rag:
             moments = [hit_to_moment(hit) for hit in rag.find_moments(self.text, self.k, filter=self.filter)]
         lines = [] if moments else [Text("No moment found; are there videos in the database?", "yellow")]

@@ -24,6 +24,7 @@ import numpy as np
 
 from florence_rag.index.base import ChunkReader
 from florence_rag.retrieval.evidence import TermMatch
+from florence_rag.retrieval.query_vector import QueryVector
 from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 SAMPLE_ROWS = 256
@@ -57,15 +58,21 @@ class Calibration:
     typical_mean: float
     typical_deviation: float
 
-    def probabilities(self, cosines: np.ndarray, background: np.ndarray) -> np.ndarray:
-        """Return the probabilities that chunks with these cosines (N,) are relevant, given those of the sample (M,)."""
-        rows = len(background)
-        share = rows / (rows + _PRIOR_ROWS)
-        mean, deviation = (background.mean(), background.std()) if rows else (0.0, 0.0)
-        mean = share * mean + (1 - share) * self.typical_mean
-        deviation = share * deviation + (1 - share) * self.typical_deviation
+    def probabilities(self, cosines: np.ndarray, query: QueryVector, sample: np.ndarray) -> np.ndarray:
+        """Return the probabilities that chunks with these cosines (N,) to a query are relevant, given a sample (M, D).
+
+        The sample's mean cosine to the negative parts is added, so that a chunk that has as much to do with them as any
+        other has the relevance to the positive parts.
+        """
+        share = len(sample) / (len(sample) + _PRIOR_ROWS)
+        positive, negative = (sample @ vector if share else np.zeros(1) for vector in (query.positive, query.negative))
+        mean = share * positive.mean() + (1 - share) * self.typical_mean
+        deviation = share * positive.std() + (1 - share) * self.typical_deviation
+        typical_negative = self.typical_mean * np.linalg.norm(query.negative)
+        subtracted = share * negative.mean() + (1 - share) * typical_negative
+        differences = np.linalg.norm(query.difference) * cosines + subtracted
         background_weight = self.mean * mean + self.deviation * deviation + self.offset
-        probabilities: np.ndarray = _logistic(self.similarity * cosines + background_weight)
+        probabilities: np.ndarray = _logistic(self.similarity * differences + background_weight)
         return probabilities
 
 
@@ -111,17 +118,17 @@ class BackgroundSample:
 
 
 def weigh_cosines(
-    query: np.ndarray, hits: Sequence[Hit], index: ChunkReader, embedder: EmbedderInfo, sample: BackgroundSample
+    query: QueryVector, hits: Sequence[Hit], index: ChunkReader, embedder: EmbedderInfo, sample: BackgroundSample
 ) -> dict[str, float]:
-    """Return the probability of each hit of a search by a vector (D,), by id; the score of a hit is its cosine."""
+    """Return the probability of each hit of a search by a vector, by id; the score of a hit is its cosine."""
     by_kind: defaultdict[Kind, list[Hit]] = defaultdict(list)
     for hit in hits:
         by_kind[hit.kind].append(hit)
     weighed: dict[str, float] = {}
     for kind, some in by_kind.items():
-        background = sample.vectors(index, embedder, kind, len(some)) @ query
         cosines = np.array([hit.score for hit in some])
-        probabilities = calibration_of(embedder)[kind].probabilities(cosines, background)
+        vectors = sample.vectors(index, embedder, kind, len(some))
+        probabilities = calibration_of(embedder)[kind].probabilities(cosines, query, vectors)
         weighed.update(zip((hit.id for hit in some), probabilities.tolist(), strict=True))
     return weighed
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from florence_rag.errors import MediaError
 from florence_rag.perception.base import Reranker
+from florence_rag.retrieval.query import Query, to_query
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Frame, Hit
 
@@ -21,7 +22,7 @@ LoadFrames = Callable[[Hit], Sequence[Frame]]
 def rerank(
     reranker: Reranker,
     hits: Sequence[Hit],
-    text: str,
+    query: str | Query,
     *,
     weight: float,
     depth: int,
@@ -29,14 +30,22 @@ def rerank(
 ) -> list[Hit]:
     """Return the hits in a new order, the first `depth` of them scored with a weight of `weight`, in (0, 1].
 
-    Their explanations contain the reranker's score. Without `load_frames`, only texts are scored.
+    The score is that of the query's text, times 1 minus that of each text of negative weight. Explanations contain it.
+    It has less weight in a query with images, which the reranker does not receive. Without `load_frames`, only texts
+    are scored.
     """
+    query = to_query(query)
+    weight *= query.text_share
     inputs = {place: each for place, hit in enumerate(hits[:depth]) if (each := _inputs(reranker, hit, load_frames))}
     if hits and not inputs:
         reads = " and ".join(sorted(reranker.reads))
         log.warning("the reranker changes nothing: it reads %s, and the hits have none, not even a caption", reads)
         return list(hits)
-    scores = iter(reranker.score(text, [each for some in inputs.values() for each in some]).tolist())
+    candidates = [each for some in inputs.values() for each in some]
+    fit = reranker.score(query.text, candidates)
+    for text, unwanted in query.unwanted_texts.items():
+        fit = fit * (1 - unwanted * reranker.score(text, candidates))
+    scores = iter(fit.tolist())
     # Of several frames, the best score counts.
     scored = {place: max(next(scores) for _ in some) for place, some in inputs.items()}
     best = max((hit.score for hit in hits), default=0.0) or 1.0

@@ -13,21 +13,22 @@ something nearest to any query. If the embedder is calibrated, hits of the branc
 probability that they are relevant instead (`relevance.py`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from florence_rag.context import Context
-from florence_rag.embedding.base import embed_queries, unit_rows
+from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
 from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
-from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query, check_relevance
+from florence_rag.retrieval.query import Query, to_query
+from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_text_parts, sources_of
 from florence_rag.retrieval.relevance import (
     BackgroundSample,
     calibration_of,
@@ -35,10 +36,18 @@ from florence_rag.retrieval.relevance import (
     weigh_cosines,
     weigh_terms,
 )
+from florence_rag.retrieval.request import (
+    MAX_COUNT,
+    SearchRequest,
+    check_count,
+    check_kinds,
+    check_relevance,
+    check_request,
+)
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
-from florence_rag.types import Frame, Hit, Kind, replace_fields
+from florence_rag.types import Hit, Kind, replace_fields
 from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)
@@ -69,7 +78,6 @@ class RetrievalConfig:
         rrf_k: The constant of reciprocal rank fusion; the smaller, the more the first ranks count. 60 is usual for long
             lists of web pages; among the few dozen candidates of a small collection it would make the tenth rank as
             good as the first.
-        query_text_weight: The weight of the text in the vector of a query with text and image, in (0, 1).
         candidates_per_branch: The hits that each branch returns at least.
         oversample: The same as a multiple of k, if that is more. Branches return more if grouping leaves fewer than k.
         max_grouped: How many further hits are kept with each group.
@@ -86,7 +94,6 @@ class RetrievalConfig:
     text_dense_weight: float = 1.0
     phrase_weight: float = 1.0
     rrf_k: int = 10
-    query_text_weight: float = 0.5
     candidates_per_branch: int = 50
     oversample: int = 5
     max_grouped: int = 10
@@ -94,8 +101,6 @@ class RetrievalConfig:
     rerank_weight: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 < self.query_text_weight < 1:
-            raise InputError(f"query_text_weight must lie between 0 and 1, got {self.query_text_weight!r}")
         if not 0 < self.rerank_weight <= 1:
             raise InputError(f"rerank_weight must be above 0 and at most 1, got {self.rerank_weight!r}")
         if self.rerank_depth < 1:
@@ -104,7 +109,7 @@ class RetrievalConfig:
 
 @validate_arguments
 class Retriever:
-    """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts.
+    """Searches an index by texts, images and indexed chunks. Keeps no state between calls: as thread-safe as its parts.
 
     Args:
         context: The index, its models, and the images for the reranker.
@@ -118,8 +123,7 @@ class Retriever:
 
     def search(
         self,
-        text: str | None = None,
-        image: Frame | None = None,
+        query: str | Query,
         k: int = 5,
         kinds: Collection[Kind] | None = None,
         filter: Filter | None = None,
@@ -129,23 +133,23 @@ class Retriever:
         """Return the k best hits, best first.
 
         Args:
-            text: The text to search for, or None.
-            image: The image to search for, (H, W, 3) uint8 RGB, or None.
+            query: What to search for.
             k: The number of hits.
             kinds: The kinds of chunks; all by default.
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1], for a query by text alone.
+            min_relevance: The smallest relevance of a hit, in [0, 1], for a query of texts.
 
         Raises:
             InputError: If the request is wrong, or asks for a relevance that is not known.
         """
-        query = check_query(text, image, k, kinds, filter)
+        request = check_request(to_query(query), k, kinds, filter)
         if min_relevance is not None:
             check_relevance(min_relevance)
-            self._require_calibration(query)
-        with timed(log, "search", k=k, text=bool(query.text), image=image is not None) as fields:
-            hits = self._search(query, group, min_relevance or 0.0)
+            self._require_calibration(request.query)
+        texts, parts = bool(request.query.text), len(request.query.parts)
+        with timed(log, "search", k=k, text=texts, parts=parts) as fields:
+            hits = self._search(request, group, min_relevance or 0.0)
             fields["hits"] = len(hits)
         self._context.observe(hits)
         return hits
@@ -153,8 +157,8 @@ class Retriever:
     def _require_calibration(self, query: Query) -> None:
         """Raise InputError if the relevance of the query's hits is not known."""
         name = self._context.models.embedder.info.name
-        if query.image is not None:
-            raise InputError("min_relevance is for queries by text alone; the relevance to an image is not known")
+        if not query.is_text:
+            raise InputError("min_relevance is for queries of texts alone; the relevance to an image is not known")
         if not self.is_calibrated:
             raise InputError(
                 f"min_relevance needs BM25 and embedders whose cosines are calibrated, and those of {name!r} or of the "
@@ -173,16 +177,19 @@ class Retriever:
         """The relevance below which answers and tools leave hits out; 0 if the relevance is not known."""
         return usual_min_relevance(self._context.models.embedder.info) if self.is_calibrated else 0.0
 
-    def _search(self, query: Query, group: bool, min_relevance: float) -> list[Hit]:
-        hits = [hit for hit in self._find(query, group) if (hit.relevance or 0.0) >= min_relevance]
+    def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
+        query = request.query
+        hits = [hit for hit in self._find(request, group) if (hit.relevance or 0.0) >= min_relevance]
         reranker = self._context.models.reranker
         if reranker and query.text:
-            # The reranker receives only the text, so it has less weight for queries with an image.
-            weight = self.config.rerank_weight * (1.0 if query.image is None else self.config.query_text_weight)
-            load_frames, depth = self._context.images.frames, self.config.rerank_depth
+            weight, depth, load_frames = (
+                self.config.rerank_weight,
+                self.config.rerank_depth,
+                self._context.images.frames,
+            )
             with span("search.rerank", reranker=type(reranker).__name__):
-                hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
-        hits = (group_hits(hits, self.config.max_grouped) if group else hits)[: query.k]
+                hits = rerank(reranker, hits, query, weight=weight, depth=depth, load_frames=load_frames)
+        hits = (group_hits(hits, self.config.max_grouped) if group else hits)[: request.k]
         if query.text and not self._context.index.has_bm25:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
         return hits
@@ -252,39 +259,40 @@ class Retriever:
         vectors = self._context.index.vectors([hit.id for hit in hits])
         return [hits[i] for i in pick_diverse(vectors @ self._unit_vector(vector), vectors, k, relevance)]
 
-    def embed_query(self, text: str | None = None, image: Frame | None = None) -> np.ndarray:
-        """Return the unit vector (D,) of a text, of an image, or of both, which `search` compares with the index."""
-        return self._vector(check_query(text, image))
+    def embed_query(self, query: str | Query) -> np.ndarray:
+        """Return the unit vector (D,) of a query, which `search` compares with the index."""
+        return embed_query(self._context, to_query(query)).unit
 
-    def _find(self, query: Query, group: bool) -> list[Hit]:
+    def _find(self, request: SearchRequest, group: bool) -> list[Hit]:
         """Return enough hits for k groups, if there are that many."""
+        query, k = request.query, request.k
+        known = sources_of(self._context, query)
         with span("search.embed"):
-            vector, text_embedder = self._vector(query), self._context.models.text_embedder
-            text_vector: np.ndarray | None = None
-            if text_embedder is not None and query.text:
-                text_vector = embed_queries(text_embedder, [query.text])[0]
-        candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), MAX_COUNT)
+            vector, text_embedder = embed_query(self._context, query), self._context.models.text_embedder
+            text_vector = embed_text_parts(text_embedder, query) if text_embedder else None
+        candidates = min(max(self.config.candidates_per_branch, k * self.config.oversample), MAX_COUNT)
         while True:
             with span("search.branches", candidates=candidates):
-                every = self._branches(query, vector, text_vector, candidates)
+                every = self._branches(request, vector, text_vector, candidates)
                 branches = [branch for branch in every if branch.weight]
             with span("search.fuse"):
-                hits = fuse(branches, self.config.rrf_k)
-            enough = count_groups(hits, query.k) >= query.k if group else len(hits) >= query.k
+                hits = [hit for hit in fuse(branches, self.config.rrf_k) if hit.uri not in known]
+                hits = _lower_mentions(hits, query.unwanted_texts)
+            enough = count_groups(hits, k) >= k if group else len(hits) >= k
             exhausted = all(len(branch.hits) < candidates for branch in branches)
             if enough or exhausted or candidates == MAX_COUNT:
                 return hits
             candidates = min(4 * candidates, MAX_COUNT)
 
     def _branches(
-        self, query: Query, vector: np.ndarray, text_vector: np.ndarray | None, k: int
+        self, request: SearchRequest, vector: QueryVector, text_vector: np.ndarray | None, k: int
     ) -> Iterator[RetrievalBranch]:
-        config, index, kinds, filter = self.config, self._context.index, query.kinds, query.filter
-        visual, textual = kinds & VISUAL_KINDS, kinds - VISUAL_KINDS
-        images = index.search_vector(vector, k, kinds=visual, filter=filter) if visual else []
-        passages = index.search_vector(vector, k, kinds=textual, filter=filter) if textual else []
+        config, index, kinds, filter = self.config, self._context.index, request.kinds, request.filter
+        query, visual, textual = request.query, kinds & VISUAL_KINDS, kinds - VISUAL_KINDS
+        images = index.search_vector(vector.unit, k, kinds=visual, filter=filter) if visual else []
+        passages = index.search_vector(vector.unit, k, kinds=textual, filter=filter) if textual else []
         images = rank_regions(images) if query.text else images
-        calibrated = query.image is None and self.is_calibrated
+        calibrated = query.is_text and self.is_calibrated
         relevance: dict[str, float] = {}
         if calibrated:
             embedder = self._context.models.embedder.info
@@ -308,17 +316,8 @@ class Retriever:
             ]
             yield RetrievalBranch(config.text_dense_weight, ranked, "text_dense")
             candidates = [*(match.hit for match in matches), *by_terms, *by_meaning, *images, *passages]
-            yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, query.text), "phrase")
-
-    def _vector(self, query: Query) -> np.ndarray:
-        """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
-        embedder, rows = self._context.models.embedder, []
-        if query.text:
-            rows.append(self.config.query_text_weight * embed_queries(embedder, [query.text]))
-        if query.image is not None:
-            rows.append((1.0 - self.config.query_text_weight) * embedder.embed_images([query.image]))
-        vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
-        return vector
+            for text in query.texts:
+                yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, text), "phrase")
 
     def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:
         row: np.ndarray = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]
@@ -368,3 +367,19 @@ def _by_phrase(hits: list[Hit], text: str) -> list[RankedHit]:
     phrase, several = Phrase(text), len(content_words(text)) > 1
     found = [(hit, phrase.find(hit.content if several else hit.ocr)) for hit in {hit.id: hit for hit in hits}.values()]
     return [RankedHit(hit, evidence=f'contains "{spelled}"') for hit, spelled in found if spelled]
+
+
+def _lower_mentions(hits: list[Hit], unwanted: Mapping[str, float]) -> list[Hit]:
+    """Return the hits in order, with less score if one sentence has all words of a text that a query gives a weight."""
+    if not unwanted:
+        return hits
+    terms, lowered = {text: QueryTerms(text) for text in unwanted}, []
+    for hit in hits:
+        for text, weight in unwanted.items():
+            match = terms[text].match(hit.content)
+            if match and any(len(numbers) == len(terms[text]) for numbers in match.by_sentence):
+                relevance = None if hit.relevance is None else (1 - weight) * hit.relevance
+                reason = "; ".join(filter(None, (hit.explanation, f'mentions "{text}"')))
+                hit = replace(hit, score=(1 - weight) * hit.score, relevance=relevance, explanation=reason)
+        lowered.append(hit)
+    return sorted(lowered, key=lambda hit: -round(hit.score, 9))

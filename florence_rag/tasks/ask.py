@@ -14,7 +14,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import AnswerStore, Filter, HasAnswerStore
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.perception.base import VisualQA, VQAResult
-from florence_rag.retrieval.query import check_count, check_kinds, check_relevance
+from florence_rag.retrieval.request import check_count, check_kinds, check_relevance
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.answer_cache import CachedVQA, location_of
 from florence_rag.telemetry import get_logger, timed

@@ -1,7 +1,7 @@
 """Recommends hits that are similar to liked items, unlike disliked ones, new, and diverse.
 
-Each liked item searches on its own, with a vector that is moved away from the disliked items (Rocchio, 1971), so that
-two interests are not averaged into a third. A hit is ranked by its best and by its mean reciprocal rank over
+Each liked item is a query of its own, with the disliked items as its negative part, so that two interests are not
+averaged into a third. A hit is ranked by its best and by its mean reciprocal rank over
 these searches, because cosines to texts and to images share no scale. Items that were seen before are excluded, and the
 result is diversified by maximal marginal relevance.
 """
@@ -15,23 +15,21 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from florence_rag.chunking import ImageInput, read_image
-from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
-from florence_rag.errors import InputError, check_keywords, unknown_chunk_error
+from florence_rag.errors import InputError, check_keywords
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
-from florence_rag.retrieval.query import check_count, check_kinds
-from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.retrieval.query_vector import combine_vectors
+from florence_rag.retrieval.request import check_count, check_kinds
 from florence_rag.sources.paths import path_to_uri
-from florence_rag.text_arguments import check_text, to_path
+from florence_rag.tasks.query_items import Item, read_items
 from florence_rag.tokenize import shorten
-from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind, is_chunk_id
+from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind
 
-_DISLIKE_WEIGHT = 0.5
 _RRF_K = 10
 _MEAN_WEIGHT = 0.25  # of the mean reciprocal rank, against the best
 _MAX_REASONS = 3
@@ -39,9 +37,6 @@ _MAX_GROUPED = 10
 _POOL = 4  # candidates per hit that is returned
 _DEPTH, _MAX_DEPTH = 50, 5000
 _NAME_CHARACTERS = 40
-
-Item = str | ImageInput
-"""The id of an indexed chunk, a file, pixels, or a text."""
 
 
 class RecommendOptions(TypedDict, total=False):
@@ -80,7 +75,7 @@ def recommend(
     if both := {example.name for example in liked} & {example.name for example in disliked}:
         raise InputError(f"{min(both)} is both liked and disliked; remove it from one of the lists")
     seen = SeenItems([*liked, *disliked, *known])
-    queries = query_vectors(liked, disliked)
+    queries = _query_vectors(liked, disliked)
     depth, pool = max(_DEPTH, _POOL * k), _POOL * k
     kinds, filter = check_kinds(options.get("kinds")), options.get("filter")
     while True:
@@ -126,14 +121,6 @@ class SeenItems:
         )
 
 
-def query_vectors(liked: Sequence[Example], disliked: Sequence[Example]) -> np.ndarray:
-    """Return (liked, D): the vector of each liked item, moved away from the mean of the disliked ones."""
-    vectors = np.stack([example.vector for example in liked])
-    if not disliked:
-        return vectors
-    return unit_rows(vectors - _DISLIKE_WEIGHT * np.mean([example.vector for example in disliked], axis=0))
-
-
 def _ranked(results: Sequence[Sequence[Hit]], liked: Sequence[Example]) -> list[Hit]:
     """Merge the results of all liked items, best first."""
     unique: dict[str, Hit] = {}
@@ -153,41 +140,33 @@ def _ranked(results: Sequence[Sequence[Hit]], liked: Sequence[Example]) -> list[
     return sorted(ranked, key=lambda hit: (-hit.score, hit.id))
 
 
+def _query_vectors(liked: Sequence[Example], disliked: Sequence[Example]) -> np.ndarray:
+    """Return (liked, D): the vector of a query for each liked item, with the mean of the disliked ones against it."""
+    vectors, weights = [example.vector for example in liked], [1.0]
+    negative = []
+    if disliked:
+        negative, weights = [np.mean([example.vector for example in disliked], axis=0)], [1.0, -1.0]
+    return np.stack([combine_vectors(np.stack([vector, *negative]), weights).unit for vector in vectors])
+
+
 def _examples(context: Context, items: Sequence[Item], name: str, files: bool) -> list[Example]:
-    """Read each text as an id if there is such a chunk, else as a file if there is one, else as a description."""
+    """Return the name and the vector of each item."""
     if isinstance(items, str | bytes | Path):
         raise InputError(f"{name} is {items!r:.80}; give a list, even of one item")
-    items = [
-        decode_image_string(item) if isinstance(item, str) and (files or is_inline_image(item)) else item
-        for item in items
-    ]
-    hits = {hit.id: hit for hit in context.index.get([item for item in items if isinstance(item, str) and item])}
+    parts = read_items(context.index, items, files=files)
+    hits = {hit.id: hit for hit in context.index.get([part.id for part in parts if part.id])}
     examples = []
-    for item in items:
-        if isinstance(item, str) and (hit := hits.get(item)):
+    for part in parts:
+        if part.id:
+            hit = hits[part.id]
             name_and_place = filter(None, (Path(hit.source).name, str(hit.locator)))
             examples.append(_hit_example(context, [hit], ", ".join(name_and_place)))
-        elif isinstance(item, str) and not (files and _names_file(item)):
-            examples.append(_text_example(context, item, name))
-        else:
-            examples.append(_image_example(context, item))
+        elif part.text:
+            name = f'"{shorten(part.text, _NAME_CHARACTERS)}"'
+            examples.append(Example(name, embed_queries(context.models.embedder, [part.text])[0]))
+        elif part.image is not None:
+            examples.append(_image_example(context, part.image))
     return examples
-
-
-def _names_file(text: str) -> bool:
-    """Return whether a text is the path of a file, or ends like one, in which case a missing file is an error."""
-    path = to_path(text)
-    try:
-        return path.is_file() or path.suffix.lower() in MEDIA_BY_SUFFIX
-    except (OSError, ValueError):
-        return False
-
-
-def _text_example(context: Context, text: str, name: str) -> Example:
-    text = check_text(text, f"text in {name}", "remove it, or describe what is meant")
-    if is_chunk_id(text):
-        raise unknown_chunk_error(text)
-    return Example(f'"{shorten(text, _NAME_CHARACTERS)}"', embed_queries(context.models.embedder, [text])[0])
 
 
 def _hit_example(context: Context, hits: Sequence[Hit], name: str) -> Example:

@@ -1,6 +1,6 @@
 """A LangChain retriever over an index of images, clips, pages and passages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, get_args
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -10,7 +10,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.chunking import read_image
+from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.untrusted_text import Fence
@@ -33,6 +33,7 @@ class FlorenceRetriever(BaseRetriever):
         retriever = FlorenceRetriever(rag, k=5, kinds={"image"})
         retriever.invoke("a red bus", k=3)
         retriever.invoke("", image="query.jpg")          # a path, data URI, content block, ...; with or without text
+        retriever.invoke("at night", parts=[QueryPart(id=...), QueryPart("cars", weight=-1)])
         await retriever.ainvoke("a red bus", filter={"city": "Rome"}, search_type="mmr")
 
     Attributes:
@@ -40,6 +41,7 @@ class FlorenceRetriever(BaseRetriever):
         k: The number of documents, at least 1.
         kinds: The kinds of chunks to search; None for all.
         filter: A mapping of conditions, or a Milvus expression.
+        parts: Further parts of every query: texts, images, regions and ids, also with negative weights.
         group: Whether to return one document per video, with its other clips in metadata["grouped_hits"]; only for
             "hybrid".
         search_type: "hybrid" searches by visual similarity and terms, as `FlorenceRAG.search` does; "similarity" ranks
@@ -57,6 +59,7 @@ class FlorenceRetriever(BaseRetriever):
     k: int = Field(default=5, ge=1)
     kinds: frozenset[Kind] | None = None
     filter: str | dict[str, Any] | None = None
+    parts: Sequence[QueryPart | str] = ()
     group: bool = False
     search_type: SearchType = "hybrid"
     min_relevance: float | None = Field(default=None, ge=0, le=1)
@@ -83,8 +86,9 @@ class FlorenceRetriever(BaseRetriever):
         if not isinstance(query, str):
             raise InputError(f"the query is {query!r:.80}; it must be a text")
         used = self.model_copy(update={name: value for name, value in settings.items() if value is not None})
-        text = None if query == "" and image is not None else query
-        return [used._document(hit) for hit in used._search(text, block_to_image(image))]
+        text = None if query == "" and (image is not None or used.parts) else query
+        request = to_query(text, block_to_image(image), parts=used.parts)
+        return [used._document(hit) for hit in used._search(request)]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **settings: Any
@@ -92,16 +96,16 @@ class FlorenceRetriever(BaseRetriever):
         sync_manager = run_manager.get_sync()
         return await run_in_executor(None, self._get_relevant_documents, query, run_manager=sync_manager, **settings)
 
-    def _search(self, text: str | None, image: Any) -> list[Hit]:
+    def _search(self, query: Query) -> list[Hit]:
         scope: dict[str, Any] = {"k": self.k, "kinds": self.kinds, "filter": self.filter}
         if self.search_type == "hybrid":
-            return self.rag.search(text, image=image, group=self.group, min_relevance=self.min_relevance, **scope)
+            return self.rag.search(query, group=self.group, min_relevance=self.min_relevance, **scope)
         if self.search_type not in get_args(SearchType):
             raise InputError(f"search_type is {self.search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
         for name, value in (("group", self.group or None), ("min_relevance", self.min_relevance)):
             if value is not None:
                 raise InputError(f"{name} is for search_type 'hybrid', not for {self.search_type!r}")
-        vector = self.rag.retriever.embed_query(text, None if image is None else read_image(image))
+        vector = self.rag.retriever.embed_query(query)
         if self.search_type == "mmr":
             return self.rag.retriever.search_mmr(vector, fetch_k=self.fetch_k, relevance=self.lambda_mult, **scope)
         return self.rag.retriever.search_by_vector(vector, **scope)

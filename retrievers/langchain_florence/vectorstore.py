@@ -15,10 +15,10 @@ from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
-from florence_rag.chunking import read_image
 from florence_rag.errors import BatchError, ModelError, StoreUnavailableError
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
+from florence_rag.retrieval.query import to_query
 from florence_rag.telemetry import get_logger
 from florence_rag.tools import metadata_to_chunk, place_to_text
 from florence_rag.types import Chunk, Hit, Kind
@@ -233,7 +233,7 @@ class FlorenceVectorStore(VectorStore):
         self, image: Any, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        vector = self.rag.retriever.embed_query(image=read_image(block_to_image(image)))
+        vector = self.rag.retriever.embed_query(to_query(None, block_to_image(image)))
         return self.similarity_search_with_score_by_vector(vector, k, **scope)
 
     asimilarity_search_by_image = in_thread(similarity_search_by_image)

@@ -14,6 +14,7 @@ from florence_rag.chunking import read_image
 from florence_rag.loading.loaders import RERANKER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.perception.base import Matcher, MatcherReranker, Reranker
+from florence_rag.retrieval.query import to_query
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
@@ -102,13 +103,11 @@ class FlorenceRerank(BaseNodePostprocessor):
         ids = [found.node_id for found in nodes[: self.depth]]
         stored = {hit.id: hit for hit in self._rag.get(ids)} if self._rag else {}
         hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
-        # The model receives only the text, so it does not judge the image part of a query.
-        weight = self.weight * (_DEFAULT.query_text_weight if query.image_path else 1.0)
         order = rerank(
             self._reranker,
             hits,
-            text,
-            weight=weight,
+            to_query(text, query.image_path),
+            weight=self.weight,
             depth=self.depth,
             load_frames=lambda hit: self._frames(nodes[int(hit.id)].node, stored),
         )

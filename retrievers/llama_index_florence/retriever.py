@@ -1,6 +1,6 @@
 """A LlamaIndex retriever over an index of images, clips, pages and passages."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -8,6 +8,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from florence_rag import FlorenceRAG
 from florence_rag.async_methods import in_thread
+from florence_rag.retrieval.query import QueryPart, to_query
 from florence_rag.types import Kind
 from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import hit_scores, hit_to_node, load_frame
@@ -31,6 +32,7 @@ class FlorenceRetriever(BaseRetriever):
         k: The number of nodes, at least 1.
         kinds: The kinds of chunks to search; None for all.
         filter: A mapping of conditions, or a Milvus expression.
+        parts: Further parts of every query: texts, images, regions and ids, also with negative weights.
         group: Whether the clips of one video are one node.
         min_relevance: The smallest relevance of a node, in [0, 1], for queries by text and a calibrated embedder.
         images: Whether nodes hold their images; False returns TextNodes only, which is faster.
@@ -44,6 +46,7 @@ class FlorenceRetriever(BaseRetriever):
         *,
         kinds: Collection[Kind] | None = None,
         filter: str | Mapping[str, Any] | None = None,
+        parts: Sequence[QueryPart | str] = (),
         group: bool = False,
         images: bool = True,
         min_relevance: float | None = None,
@@ -54,6 +57,7 @@ class FlorenceRetriever(BaseRetriever):
         self.k = k
         self.kinds = kinds
         self.filter = filter
+        self.parts = parts
         self.group = group
         self.images = images
         self.min_relevance = min_relevance
@@ -68,9 +72,9 @@ class FlorenceRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         text = " ".join(map(str, query_bundle.embedding_strs))
+        own = None if not text.strip() and (query_bundle.image_path or self.parts) else text
         hits = self.rag.search(
-            None if query_bundle.image_path and not text.strip() else text,
-            image=query_bundle.image_path,
+            to_query(own, query_bundle.image_path, parts=self.parts),
             k=self.k,
             kinds=self.kinds,
             filter=self.filter,

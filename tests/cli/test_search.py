@@ -156,6 +156,7 @@ def test_an_image_to_search_with_may_be_a_url_or_a_data_uri(run, photos):
         (("search", "red", "--kind", "photo"), "'photo' is not one of"),
         (("search", "--image", "gone.png"), "'gone.png' cannot be opened"),
         (("search", "--image", "data:image/png;base64,%"), "not valid base64"),
+        (("search", "--unlike", "red"), "nothing to search for"),
         (("search", "red", "--box", "0,0,1,1"), "a box is a part of an image"),
         (("search", "--image", "{photo}", "--box", "0,0,2,1"), "give 0 <= left"),
         (("search", "--image", "{photo}", "--box", "a"), "--box is 'a'"),
@@ -234,6 +235,15 @@ def test_search_by_a_part_of_an_image(run, photos):
     assert run("search", *box, "0,0,0.5,0.5", "-k", 1, "--json").json["hits"][0]["source"].endswith("red.png")
     outcome = run("search", *box, "0,0,0.5")
     assert outcome.code == 1 and "fractions of width" in outcome.err
+
+
+def test_search_by_examples_with_regions_and_weights(run, photos):
+    run("index", photos)
+    top = ("-k", 1, "--json")
+    left = run("search", "--like", f"{photos / 'red.png'}@0,0,0.5,0.5^2", "--like", "blue^0.1", *top)
+    assert left.json["hits"][0]["source"].endswith("red.png")
+    unlike = run("search", "red or blue", "--unlike", "red", *top)
+    assert unlike.json["hits"][0]["source"].endswith("blue.png")
 
 
 def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path):

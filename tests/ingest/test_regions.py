@@ -15,7 +15,7 @@ from florence_rag.ingest.embed_stage import embed_chunks
 from florence_rag.ingest.regions import is_region, with_regions
 from florence_rag.perception.base import Detection
 from florence_rag.rag import FlorenceRAG
-from florence_rag.tasks.query_image import read_query_image
+from florence_rag.retrieval.query import to_query
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Source
 from florence_rag.viz import thumbnail_of
@@ -181,7 +181,7 @@ def test_a_part_of_an_image_can_be_the_query(folder):
         best = rag.search(image=query, box=(0.0, 0.0, 0.24, 1.0), k=1)[0]
         assert names([best]) == ["blue"] and best.locator.box == (0.875, 0.0, 1.0, 1.0)
         np.testing.assert_allclose(
-            rag.retriever.embed_query(image=read_query_image(EMBEDDER, query, (0.5, 0, 1, 1))),
+            rag.retriever.embed_query(to_query(None, query, (0.5, 0, 1, 1))),
             EMBEDDER.embed_texts(["yellow"])[0],
             atol=0.05,
         )

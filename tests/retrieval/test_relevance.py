@@ -6,11 +6,14 @@ from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.retrieval import relevance
 from florence_rag.retrieval.evidence import QueryTerms
+from florence_rag.retrieval.query import Query, QueryPart, to_query
+from florence_rag.retrieval.query_vector import QueryVector
 from florence_rag.retrieval.relevance import BackgroundSample, Calibration, combine, weigh_terms
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Chunk, Source
 
+UP = QueryVector(np.array([1.0, 0.0]), np.zeros(2))
 CALIBRATION = Calibration(10.0, 0.0, 0.0, -5.0, typical_mean=0.0, typical_deviation=0.1)
 
 
@@ -84,15 +87,14 @@ def test_independent_evidence_adds_up_and_nothing_known_is_nothing():
 
 
 def test_a_larger_cosine_is_more_probable_and_stays_between_0_and_1():
-    background = np.full(100, 0.1)
-    values = CALIBRATION.probabilities(np.array([-100.0, 0.4, 0.6, 100.0]), background).tolist()
+    values = CALIBRATION.probabilities(np.array([-100.0, 0.4, 0.6, 100.0]), UP, np.full((100, 2), 0.1)).tolist()
     assert values == sorted(values)
     assert (values[0], values[-1]) == (pytest.approx(0), pytest.approx(1))
 
 
 def test_without_a_sample_the_typical_background_is_assumed():
     calibration = Calibration(0.0, 1.0, 0.0, 0.0, typical_mean=2.0, typical_deviation=0.1)
-    assert calibration.probabilities(np.zeros(1), np.empty(0))[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
+    assert calibration.probabilities(np.zeros(1), UP, np.empty((0, 2)))[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
 
 
 def test_the_sample_is_read_again_when_a_search_finds_more_than_it_holds(colors_index):
@@ -135,6 +137,27 @@ def test_a_smallest_relevance_out_of_range_is_an_error(colors_retriever, value):
 @pytest.mark.usefixtures("calibrated")
 def test_the_relevance_to_an_image_is_not_known(colors_retriever):
     frame = np.zeros((8, 8, 3), np.uint8)
-    assert {hit.relevance for hit in colors_retriever.search(image=frame)} == {None}
-    with pytest.raises(InputError, match="text alone"):
-        colors_retriever.search("red", image=frame, min_relevance=0.5)
+    assert {hit.relevance for hit in colors_retriever.search(to_query(None, frame))} == {None}
+    with pytest.raises(InputError, match="texts alone"):
+        colors_retriever.search(to_query("red", frame), min_relevance=0.5)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_what_is_unwanted_is_less_relevant_and_the_order_is_that_of_relevance(colors_retriever):
+    plain, unlike = (
+        {hit.source: hit.relevance for hit in colors_retriever.search(Query(["red", *parts]), group=False)}
+        for parts in ([], [QueryPart("blue", weight=-1)])
+    )
+    assert unlike["/red-blue"] < plain["/red-blue"] and unlike["/blue"] < plain["/blue"]
+    assert unlike["/red"] > 0.9
+    assert list(unlike.values()) == sorted(unlike.values(), reverse=True)
+    assert colors_retriever.search(Query(["red", QueryPart("blue", weight=-1)]), min_relevance=0.9)
+
+
+def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_relevance():
+    sample = np.array([[0.5, 0.2], [0.3, 0.2]])
+    unlike = QueryVector(UP.positive, np.array([0.0, 0.4]))
+    vectors = np.array([[0.6, 0.2], [0.6, 0.9]])
+    plain = CALIBRATION.probabilities(vectors @ UP.unit, UP, np.repeat(sample, 100, 0))
+    moved = CALIBRATION.probabilities(vectors @ unlike.unit, unlike, np.repeat(sample, 100, 0))
+    assert moved[0] == pytest.approx(plain[0], abs=0.02) and moved[1] < plain[1]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import MediaError
+from florence_rag.retrieval.query import to_query
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.testing import color_frame
 from florence_rag.types import Hit, Locator
@@ -51,6 +52,12 @@ def test_with_full_weight_the_reranker_alone_decides():
         "b",
         "a",
     ]
+
+
+def test_a_query_with_an_image_leaves_more_to_the_search():
+    hits, reranker = [hit("a", 1.0), hit("b", 0.8)], TableReranker({"a": 0.5, "b": 0.65})
+    assert order(rerank(reranker, hits, "query", weight=0.75, depth=20)) == ["b", "a"]
+    assert order(rerank(reranker, hits, to_query("query", "a.jpg"), weight=0.75, depth=20)) == ["a", "b"]
 
 
 def test_low_scores_keep_the_order_of_the_search():

@@ -6,6 +6,7 @@ from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.perception.base import MatcherReranker
+from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, SynonymEmbedder, color_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
@@ -61,17 +62,17 @@ def test_a_text_finds_similar_images():
 
 
 def test_an_image_finds_similar_images():
-    first, *_ = retriever(*IMAGES).search(image=color_frame("blue"))
+    first, *_ = retriever(*IMAGES).search(to_query(None, color_frame("blue")))
     assert (names([first]), first.explanation) == (["blue"], "visual similarity 1.00")
 
 
 def test_text_and_image_together_find_a_mixture_of_both():
-    assert names(retriever(*IMAGES).search("red", image=color_frame("blue"), k=1)) == ["mixed"]
+    assert names(retriever(*IMAGES).search(to_query("red", color_frame("blue")), k=1)) == ["mixed"]
 
 
-def test_the_share_of_the_text_is_configurable():
-    mostly_text = retriever(*IMAGES, query_text_weight=0.9)
-    assert names(mostly_text.search("red", image=color_frame("blue"), k=1)) == ["red"]
+def test_parts_count_by_their_weights():
+    mostly_text = Query([QueryPart("red", weight=9), QueryPart(image=color_frame("blue"))])
+    assert names(retriever(*IMAGES).search(mostly_text, k=1)) == ["red"]
 
 
 def test_ocr_text_is_found_and_explained():
@@ -174,7 +175,7 @@ def test_only_the_kinds_asked_for_are_found():
     search = retriever(*IMAGES, *video("a.mp4", "red"), chunk("note", "text", text="red")).search
     assert {hit.kind for hit in search("red", kinds={"clip", "text"})} == {"clip", "text"}
     assert {hit.kind for hit in search("red", kinds={"text"})} == {"text"}
-    assert names(search(image=color_frame("red"), kinds={"clip"})) == ["a.mp4"]
+    assert names(search(to_query(None, color_frame("red")), kinds={"clip"})) == ["a.mp4"]
 
 
 def test_a_filter_restricts_every_route():
@@ -193,13 +194,54 @@ def test_at_most_k_hits_are_returned():
 
 def test_a_bad_request_is_refused_before_anything_is_searched():
     with pytest.raises(InputError, match="nothing to search for"):
-        retriever().search()
+        retriever().search(Query([]))
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0, -1.0])
-def test_a_query_cannot_ignore_one_of_its_parts(weight):
-    with pytest.raises(InputError, match="query_text_weight must lie between 0 and 1"):
-        RetrievalConfig(query_text_weight=weight)
+COLORS = tuple(chunk("-".join(colors), colors=colors) for colors in (["red"], ["red", "blue"], ["red", "green"]))
+
+
+def test_a_negative_text_moves_what_it_describes_to_the_end():
+    assert names(retriever(*COLORS).search("red"))[0] == "red"
+    mixed = [QueryPart("red"), QueryPart("blue")]
+    assert names(retriever(*COLORS).search(Query(mixed)))[0] == "red-blue"
+    unlike = Query(["red", QueryPart("blue", weight=-1)])
+    assert names(retriever(*COLORS).search(unlike))[-1] == "red-blue"
+
+
+def test_an_indexed_chunk_finds_others_and_its_region_what_it_shows():
+    like = QueryPart(id=COLORS[1].id)
+    assert names(retriever(*COLORS, *IMAGES).search(Query([like])))[0] == "mixed"
+    index = filled(*COLORS, *IMAGES)
+    images = ChunkImages(index, [*COLORS, *IMAGES])
+    right_half = Query([QueryPart(id=COLORS[1].id, box=(0.6, 0, 1, 1))])
+    assert names(Retriever(Context(index, Models.of(EMBEDDER), images)).search(right_half))[0] == "blue"
+
+
+def test_a_text_that_mentions_what_is_unwanted_comes_last_and_says_so():
+    texts = ("a red street with cars", "a red street. Cars are far away, far from all", "a red street")
+    search = retriever(*(chunk(text, "text", text=text) for text in texts)).search
+    half, full = (search(Query(["red street", QueryPart("cars on streets", weight=w)])) for w in (-0.5, -1))
+    assert names(full)[-1] == names(half)[-1] == texts[0]
+    assert full[-1].score == 0 < half[-1].score
+    assert 'mentions "cars on streets"' in full[-1].explanation
+    assert all("mentions" not in hit.explanation for hit in full[:-1])
+
+
+def test_an_unknown_id_is_an_error():
+    with pytest.raises(InputError, match="no chunk has the id"):
+        retriever(*IMAGES).search(Query(["red", QueryPart(id="7", weight=-1)]))
+
+
+def test_parts_that_cancel_each_other_are_an_error():
+    with pytest.raises(InputError, match="cancel"):
+        retriever(*IMAGES).search(Query(["red", QueryPart("red", weight=-2)]))
+
+
+def test_a_reranker_scores_what_is_unwanted_too():
+    chunks = (chunk("a", colors=["red", "red", "blue"]), chunk("b", colors=["red", "red", "green"]))
+    _, with_reranker = reranked(*chunks)
+    unlike = [Query(["red", QueryPart(color, weight=-1)]) for color in ("blue", "green")]
+    assert [names(with_reranker.search(query))[0] for query in unlike] == ["b", "a"]
 
 
 @pytest.mark.parametrize("wrong", [{"rerank_weight": 0.0}, {"rerank_weight": 1.5}, {"rerank_depth": 0}])
@@ -258,7 +300,7 @@ def test_text_vectors_respect_kinds_filters_and_queries_without_text():
     search = with_text_vectors(chunk("street", colors=["red"], text="a vehicle"), *PASSAGES).search
     assert names(search("car", kinds={"image"})) == ["street"]
     assert names(search("car", filter={"source": "/garage"})) == ["garage"]
-    assert search(image=color_frame("red"))[0].explanation == "visual similarity 1.00"
+    assert search(to_query(None, color_frame("red")))[0].explanation == "visual similarity 1.00"
 
 
 def reranked(*chunks, reranker=None):
@@ -289,19 +331,7 @@ def test_a_reranker_repairs_the_order():
 def test_a_reranker_is_not_used_without_a_text():
     plain, with_reranker = reranked(*MISLEADING)
     image = color_frame("blue")
-    assert with_reranker.search(image=image) == plain.search(image=image)
-
-
-def test_a_reranker_weighs_less_next_to_an_image(monkeypatch):
-    _, with_reranker = reranked(*MISLEADING)
-    weights = []
-    monkeypatch.setattr(
-        "florence_rag.retrieval.retriever.rerank",
-        lambda reranker, hits, text, *, weight, **options: weights.append(weight) or hits,
-    )
-    with_reranker.search("red")
-    with_reranker.search("red", image=color_frame("blue"))
-    assert weights == [0.75, 0.375]
+    assert with_reranker.search(to_query(None, image)) == plain.search(to_query(None, image))
 
 
 def test_the_best_clip_of_a_video_becomes_the_hit():

@@ -328,7 +328,7 @@ def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
 
 
 STRICT_CALLS = {
-    "search_images": {"query": "red", "k": 0, "kinds": [], "filter": ""},
+    "search_images": {"query": "red", "k": 0, "kinds": [], "filter": "", "like": [], "unlike": [""]},
     "find_similar": {"image": "{id}", "k": 0, "kinds": [""]},
     "classify_image": {"image": "{id}", "labels": ["red", "blue"], "classifier": ""},
     "tag_image": {"image": "{id}", "labels": ["red", "blue", ""]},

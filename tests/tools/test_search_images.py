@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.testing import ColorEmbedder
+from florence_rag.testing import ColorEmbedder, MemoryIndex
 from florence_rag.tools import SearchImages
 from florence_rag.tools.formatting import MAX_CHARACTERS, hits_to_text
 from florence_rag.types import Hit, Locator
@@ -75,12 +75,21 @@ def test_grouped_clips_of_a_video_are_listed(rag):
     assert hits_to_text([best]).splitlines()[-3:] == [f"   also: id {str(n) * 32} {n}.0-{n + 1}.0 s" for n in range(3)]
 
 
+def test_ids_and_phrases_are_parts_of_the_query(rag):
+    red = next(hit for hit in rag.index.find() if hit.source.endswith("red.png"))
+    result = SearchImages(rag)("a wall", like=[f'"{red.id}"', "red^2"], unlike=["blue"], kinds=["image"])
+    sources = [hit["source"] for hit in result.artifact["hits"]]
+    assert sources and sources[-1].endswith("blue.png") and red.source not in sources
+
+
 def test_no_hits_are_no_error():
     class Empty:
         retriever = SimpleNamespace(min_relevance=0.5)
 
         def search(self, *args, **options):
             return []
+
+        index = MemoryIndex(ColorEmbedder.info)
 
     result = SearchImages(Empty())("zebra")
     assert not result.is_error
@@ -106,6 +115,11 @@ def test_hits_that_are_not_relevant_are_left_out():
     ("arguments", "message"),
     [
         ({"query": " "}, "query is empty"),
+        ({"query": "red", "like": ["0" * 32]}, "no chunk has the id"),
+        ({"query": "red", "unlike": ["x"] * 40}, "the query has 41 parts; allowed are 32: use fewer"),
+        ({"query": "red", "unlike": ["x"] * 101}, "unlike has 101 values"),
+        ({"query": "red", "like": ["fog^nan"]}, "the weight of 'fog' is nan"),
+        ({"query": "red", "like": ["fog@0,0,1,1"]}, "a box is a part of an image"),
         ({"query": "red", "k": 21}, "k is 21; it must lie between 1 and 20"),
         ({"query": "red", "k": 10_000}, "k is 10000; it must lie between 1 and 20"),
         ({"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'; the kinds are image, page, clip, text"),

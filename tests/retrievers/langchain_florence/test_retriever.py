@@ -5,6 +5,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnablePassthrough
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
+from florence_rag import QueryPart
 from florence_rag.errors import InputError
 from florence_rag.viz.thumbnails import from_data_uri
 from langchain_florence import FlorenceRetriever, FlorenceVectorStore, documents_to_content
@@ -53,6 +54,13 @@ async def test_every_setting_can_be_given_for_one_async_call(rag, folder):
 def test_an_image_can_be_bytes(rag, folder):
     documents = FlorenceRetriever(rag=rag, k=1, kinds={"image"}).invoke("", image=(folder / "blue.png").read_bytes())
     assert documents[0].metadata["source"] == str(folder / "blue.png")
+
+
+def test_further_parts_are_added_to_every_query(rag, folder):
+    retriever = FlorenceRetriever(rag=rag, k=1, kinds={"image"}, parts=[QueryPart("red", weight=-1)])
+    assert retriever.invoke("red or blue")[0].metadata["source"] == str(folder / "blue.png")
+    blue = [QueryPart(image=folder / "blue.png"), "blue"]
+    assert retriever.invoke("", parts=blue)[0].metadata["source"] == str(folder / "blue.png")
 
 
 def test_a_misspelled_setting_of_a_call_is_an_error(rag):

@@ -11,7 +11,7 @@ from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle
 from PIL import Image
 
-from florence_rag import FlorenceRAG
+from florence_rag import FlorenceRAG, QueryPart
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame, color_shares
 from llama_index_florence import FlorenceRetriever
 from llama_index_florence._convert import FencedTextNode
@@ -41,6 +41,11 @@ def test_no_node_names_a_file_for_llama_index_to_read(rag):
     for found in FlorenceRetriever(rag, k=9).retrieve("red"):
         assert getattr(found.node, "image_path", None) is None
         assert getattr(found.node, "image_url", None) is None
+
+
+def test_further_parts_are_added_to_every_query(rag):
+    retriever = FlorenceRetriever(rag, k=1, kinds={"image"}, parts=[QueryPart("red", weight=-1)])
+    assert retriever.retrieve("red or blue")[0].node.metadata["source"].endswith("blue.png")
 
 
 def test_images_can_be_omitted(rag):
