@@ -182,12 +182,9 @@ class Retriever:
         hits = [hit for hit in self._find(request, group) if (hit.relevance or 0.0) >= min_relevance]
         reranker = self._context.models.reranker
         if reranker and query.text:
-            weight, depth, load_frames = (
-                self.config.rerank_weight,
-                self.config.rerank_depth,
-                self._context.images.frames,
-            )
+            config, load_frames = self.config, self._context.images.frames
             with span("search.rerank", reranker=type(reranker).__name__):
+                weight, depth = config.rerank_weight, config.rerank_depth
                 hits = rerank(reranker, hits, query, weight=weight, depth=depth, load_frames=load_frames)
         hits = (group_hits(hits, self.config.max_grouped) if group else hits)[: request.k]
         if query.text and not self._context.index.has_bm25:

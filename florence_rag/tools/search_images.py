@@ -47,8 +47,10 @@ class SearchImages(Tool):
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
         query = check_query_text(query)
         like, unlike = self._as_stored(like or ()), self._as_stored(unlike or ())
-        parts = to_query(query, parts=read_examples(self.rag.index, like, unlike, files=False))
-        found = self.rag.search(parts, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
+        parts = read_examples(self.rag.index, like, unlike, files=False) if like or unlike else ()
+        found = self.rag.search(
+            to_query(query, parts=parts), k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter)
+        )
         hits, nothing = self._relevant(found, "Try other words, or omit kinds and filter.")
         if not hits:
             return ToolResult.of_hits(f"Nothing was found for {quoted(query, 80)}. {nothing}", hits)

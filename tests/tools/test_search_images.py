@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.testing import ColorEmbedder, MemoryIndex
+from florence_rag.testing import ColorEmbedder
 from florence_rag.tools import SearchImages
 from florence_rag.tools.formatting import MAX_CHARACTERS, hits_to_text
 from florence_rag.types import Hit, Locator
@@ -88,8 +88,6 @@ def test_no_hits_are_no_error():
 
         def search(self, *args, **options):
             return []
-
-        index = MemoryIndex(ColorEmbedder.info)
 
     result = SearchImages(Empty())("zebra")
     assert not result.is_error
