@@ -149,7 +149,7 @@ def check_keywords(given: Iterable[str], options: type) -> None:
         raise TypeError(f"unknown keyword argument {name!r}; {hint}")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error message, or the name of the error if it has no message.
 
     PyTorch's message about a pickle that is more than weights is replaced: it advises to run the code of the file.

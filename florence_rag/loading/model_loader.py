@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from florence_rag.context import LazyValue
-from florence_rag.errors import MissingModelError, ModelError
+from florence_rag.errors import FlorenceError, MissingModelError, ModelError, first_line
 from florence_rag.loading.known_models import remember
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import CARDS, Family, ModelCard, Role, find_model
@@ -69,8 +69,16 @@ class ModelLoader:
             self.fetch(card)
 
     def _load(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> T:
-        with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
-            loaded = load(card, self)
+        try:
+            with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
+                loaded = load(card, self)
+        except (FlorenceError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # its settings decide what its parts raise when they are first called
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ModelError(
+                f"{card.name!r} does not work ({reason}); fetch it again, or name another model"
+            ) from error
         if card.name not in CARDS:
             remember(card)
         return loaded

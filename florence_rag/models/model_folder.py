@@ -19,10 +19,12 @@ from transformers.utils import logging
 from florence_rag.errors import FlorenceError, InputError, ModelError, first_line
 from florence_rag.json_values import parse_json
 from florence_rag.models.chat_templates import check_templates
-from florence_rag.models.registry import missing_files, read_json
+from florence_rag.models.registry import ASSETS, missing_files, read_json
+from florence_rag.models.tokenizer_files import check_tokenizers
 from florence_rag.validation import show
 
-_MAX_TEXT_BYTES = 256 << 20
+_MAX_TEXT_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 16 << 20
 _MAX_FILES = 10_000
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 _PROBE = "a photo of a dog"
@@ -32,8 +34,14 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _ACTIVATIONS = ("activation_function", "activation_fn", "sbert_ce_default_activation_function")
 _ACTIVATION = re.compile(r"\w+|torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*")
 _MODULE = re.compile(r"sentence_transformers(\.[a-z]\w*)*\.[A-Z]\w*")
-_PARTS = re.compile(r"\w*(layers?|depths?|blocks|stages|experts)")  # of which each becomes objects
-_MAX_PARTS = 10_000
+_LARGEST = (
+    (re.compile(r"\w*(layers?|depths?|blocks|stages|experts)"), 2_000),  # of which each becomes objects
+    (re.compile(r"(image_|crop_)?size|(max_)?(height|width)|shortest_edge"), 10_000),  # sides of images, in pixels
+    (re.compile(r"(in|out)_features|out_channels|hidden_dim|(in_)?word_embedding_dimension"), 32_768),  # of layers
+    (re.compile(r"num_labels"), 100_000),
+)
+"""Settings that take time or memory before the weights are compared with them, and their largest values."""
+_MAX_ENTRIES = 100_000
 _KERNELS = ("attn_implementation", "experts_implementation")
 
 _never = "which is never run; choose a model whose classes transformers or sentence-transformers contain"
@@ -87,7 +95,9 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
             yield
     except FlorenceError:
         raise
-    except Exception as error:  # the libraries pass on the errors of all their parts: of JSON, of tensors ...
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the libraries pass on the errors of all their parts, and the panics of Rust
         if "trust_remote_code" in str(error) or "remote code" in str(error):
             reason = f"it needs code of its own{_named_code(Path(folder))}, {_never}"
         elif "ignore_mismatched_sizes" in str(error) and Path(folder, "config.json").is_file():
@@ -144,6 +154,7 @@ def check_tokenizer(tokenizer: Any, config: Any, folder: str | Path, problem: st
 def check_files(folder: Path) -> None:
     """Raise a ModelError if files of the folder are links out of it, could run code, or are too large to be read."""
     templates: list[str] = []
+    tokenizers: list[Path] = []
     for count, path in enumerate(_files(folder)):
         if count >= _MAX_FILES:
             raise ModelError(f"{str(folder)!r} has more than {_MAX_FILES} files; give the folder of one model")
@@ -164,8 +175,24 @@ def check_files(folder: Path) -> None:
             _check_shards(path)
         elif path.suffix in (".json", ".jinja"):
             templates += _chat_templates(path)
+        if path.suffix == ".safetensors":
+            _check_header(path)
+        if path.name == "tokenizer.json":
+            tokenizers.append(path)
     if templates:
         check_templates(templates)
+    if tokenizers and not folder.resolve().is_relative_to(ASSETS):
+        check_tokenizers(tokenizers)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse the header of a safetensors file that lists so many tensors that opening them takes minutes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER_BYTES:
+        raise ModelError(
+            f"{str(path)!r} has a header of more than {_MAX_HEADER_BYTES >> 20} MB, or is damaged; fetch it again"
+        )
 
 
 def _check_shards(path: Path) -> None:
@@ -219,13 +246,17 @@ def _check_settings(path: Path) -> None:
     if path.name == "modules.json":
         for module in content if isinstance(content, list) else ():
             _check_module(path, module.get("type") if isinstance(module, dict) else module)
+    counts_pixels = isinstance(content, dict) and any(key == "merge_size" for key, _ in _items(content))
     for key, value in _items(content):
         if key in _ACTIVATIONS and isinstance(value, str) and not _ACTIVATION.fullmatch(value):
             raise ModelError(f"{str(path)!r} names the function {value!r:.80} as {key}, {_never}")
         if key.lstrip("_").removesuffix("_internal") in _KERNELS and "/" in str(value):
             raise ModelError(f"{str(path)!r} names the compiled code {value!r:.80} as {key}, {_never}")
-        if _PARTS.fullmatch(key) and _largest(value) > _MAX_PARTS:
-            raise ModelError(f"{str(path)!r} says {key} = {show(value)}, and no network has more than {_MAX_PARTS}")
+        for pattern, most in _LARGEST:
+            if pattern.fullmatch(key) and _largest(value) > most and not (key == "shortest_edge" and counts_pixels):
+                raise ModelError(f"{str(path)!r} says {key} = {show(value)}, and no model has more than {most}")
+        if isinstance(value, dict | list) and len(value) > _MAX_ENTRIES:
+            raise ModelError(f"{str(path)!r} has {len(value)} entries in {key}; no model has more than {_MAX_ENTRIES}")
         if key == "types" and isinstance(value, dict) and "structure" in content:  # of a Router
             for each in value.values():
                 _check_module(path, each)

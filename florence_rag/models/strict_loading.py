@@ -1,5 +1,6 @@
 """Opens folders that save_pretrained wrote, strictly: transformers would replace a missing weight by random numbers."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from florence_rag.errors import ModelError
 from florence_rag.models.model_folder import open_network, open_part, opening
+from florence_rag.untrusted_text import one_line
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -48,6 +50,27 @@ def _keeping_info(opened: Callable[..., Any]) -> Any:
 # sentence-transformers has no option for the loading information, and ignores which weights are missing.
 _from_pretrained = vars(PreTrainedModel)["from_pretrained"].__func__
 PreTrainedModel.from_pretrained = _keeping_info(_from_pretrained)  # type: ignore[method-assign]
+
+
+_MOST_GROWTH, _FREE_BYTES = 16, 1 << 30
+
+
+def _checking_size(load: Callable[..., Any]) -> Any:
+    @wraps(load)
+    def check_and_load(model: PreTrainedModel, state_dict: Any, files: Any, *args: Any, **options: Any) -> Any:
+        needed = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
+        held = sum(os.path.getsize(file) for file in files or ())
+        if files and needed > _FREE_BYTES + _MOST_GROWTH * held:
+            what = f"its config.json describes a network of {needed / 1e9:,.1f} GB"
+            raise ValueError(f"{what}, and its files hold {held / 1e6:,.1f} MB")
+        return load(model, state_dict, files, *args, **options)
+
+    return staticmethod(check_and_load)
+
+
+# Here the network exists without memory. Then each weight that the files lack takes memory, and is then reported.
+_load_weights = PreTrainedModel._load_pretrained_model
+PreTrainedModel._load_pretrained_model = _checking_size(_load_weights)  # type: ignore[method-assign]
 
 
 def open_strictly(
@@ -102,6 +125,6 @@ def check_fit(
 
 
 def listed(keys: Sequence[str], limit: int = 5) -> str:
-    """Return the first names of a list, and how many more there are."""
+    """Return the first names of a list, each on one line, and how many more there are."""
     more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + more
+    return ", ".join(one_line(key, 100) for key in keys[:limit]) + more

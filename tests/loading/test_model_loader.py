@@ -34,6 +34,15 @@ def test_a_loader_can_be_registered(monkeypatch):
     assert isinstance(load_model(EMBEDDER, "siglip2-base"), ColorEmbedder)
 
 
+def test_a_model_whose_parts_do_not_work_is_one_line(monkeypatch):
+    def load(card, loader):
+        raise type("PanicException", (BaseException,), {})("index out of range\nmore")
+
+    monkeypatch.setitem(EMBEDDER.loaders, "sentence-transformers", load)
+    with pytest.raises(ModelError, match=r"^'siglip2-base' does not work \(PanicException: index out of range\); .*\Z"):
+        load_model(EMBEDDER, "siglip2-base")
+
+
 def test_a_lazy_model_is_loaded_once_for_all_roles_with_the_same_loader():
     loaded = []
 

@@ -1,5 +1,6 @@
 """A folder of a model opens completely or not at all."""
 
+import json
 from argparse import Namespace
 from functools import partial
 
@@ -26,6 +27,14 @@ def test_a_complete_folder_opens(folder):
     assert not model.training and model.dtype == torch.float32
 
 
+def test_a_network_that_is_much_larger_than_its_files_takes_no_memory(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] = 10**9
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"its config.json describes a network of .* GB, and its files hold .* MB"):
+        open_strictly(FlorenceModel, folder, device="cpu")
+
+
 def test_progress_bars_are_hidden_while_a_folder_opens(folder, capsys):
     shown = logging.is_progress_bar_enabled()
     logging.enable_progress_bar()
@@ -43,6 +52,7 @@ def test_progress_bars_are_hidden_while_a_folder_opens(folder, capsys):
     [
         (lambda weights: weights.pop("logit_scale"), "1 missing keys: logit_scale"),
         (lambda weights: weights.update(more=torch.ones(1)), "1 unexpected keys: more"),
+        (lambda weights: weights.update({"a\nb" + "c" * 999: torch.ones(1)}), "1 unexpected keys: a bccc"),
     ],
 )
 def test_weights_that_do_not_fit_are_listed(folder, change, said):

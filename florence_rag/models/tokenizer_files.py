@@ -1,0 +1,39 @@
+"""Tries the tokenizers of a model where they can be stopped: normalizers and templates can multiply a text at will."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from florence_rag.errors import MemoryLimitError, ModelError, TimeLimitError
+from florence_rag.workers import Limits, stream
+
+_LIMITS = Limits(seconds=20.0, seconds_per_item=0.0)
+_MAX_TOKENS = 10_000
+
+_PROBE = f"a photo of a dog {'a' * 1000}!"
+
+
+def check_tokenizers(paths: Sequence[Path]) -> None:
+    """Raise a ModelError if a tokenizer.json takes too long or too much memory, makes too many tokens, or crashes."""
+    try:
+        longest = max(stream(_lengths, list(map(str, paths)), limits=_LIMITS), default=0)
+    except (TimeLimitError, MemoryLimitError) as error:
+        raise ModelError(
+            "its tokenizer.json needs too much time or memory, or crashes; choose another model"
+        ) from error
+    if longest > _MAX_TOKENS:
+        raise ModelError(f"its tokenizer makes {longest} tokens of {len(_PROBE)} characters; choose another model")
+
+
+def _lengths(paths: Sequence[str]) -> Iterator[int]:
+    """Yield how many tokens each tokenizer makes of the probe."""
+    from tokenizers import Tokenizer
+
+    for path in paths:
+        try:
+            yield len(Tokenizer.from_file(path).encode(_PROBE).ids)
+        except MemoryError:
+            raise
+        except Exception:  # other forms of a vocabulary, and errors that opening the model reports, too
+            continue
+        except BaseException as error:  # a panic of Rust
+            raise MemoryLimitError(str(error)) from error
