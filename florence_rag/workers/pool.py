@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _MAX_IDLE = 8
 _MB = 2**20
+_MOST_STARVED = 10
+"""How many times its limit a task may take in all if the machine has no processor for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Limits:
     """What a task may use. None stands for no limit.
 
     Attributes:
-        seconds: The time for which its caller waits, all in all.
+        seconds: The time for which its caller waits, all in all. Time in which the task waits for a processor, because
+            the machine has too much to do, does not count on Linux, up to ten times this limit.
         seconds_per_item: How much longer that may be for each item that it yields.
         max_seconds: How long that may be with any number of items.
         memory_bytes: The memory that it may allocate, which only Linux limits.
@@ -48,15 +51,16 @@ call_while_waiting: ContextVar[Callable[[], None]] = ContextVar("call_while_wait
 class _TimeLeft:
     """The time for which the caller of a task still waits."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, worker: Worker) -> None:
         self._limits, self._allowed = limits, limits.seconds
+        self._worker, self._starved = worker, worker.starved_s()
         self._waited = self._since = 0.0
 
-    def receive(self, worker: Worker) -> Message | None:
+    def receive(self) -> Message | None:
         """Wait for a message, or raise TimeLimitError."""
         self._since = time.monotonic()
         self._check()  # also if no item is waited for long
-        message = worker.receive(self._check)
+        message = self._worker.receive(self._check)
         self._waited += time.monotonic() - self._since
         return message
 
@@ -68,7 +72,11 @@ class _TimeLeft:
 
     def _check(self) -> None:
         call_while_waiting.get()()
-        if self._allowed is not None and self._waited + time.monotonic() - self._since > self._allowed:
+        waited = self._waited + time.monotonic() - self._since
+        if self._allowed is None or waited <= self._allowed:
+            return
+        starved = self._worker.starved_s() - self._starved
+        if waited - starved > self._allowed or waited > _MOST_STARVED * self._allowed:
             raise TimeLimitError(f"reading it takes longer than the limit of {self._limits.seconds:,g} s")
 
 
@@ -103,11 +111,11 @@ class WorkerPool:
             MemoryLimitError: If the task needs more memory than its limit, or ends its process.
             Exception: What the function raises, with its traceback as a note.
         """
-        time_left = _TimeLeft(limits)
         worker, is_idle = self._begin(limits.memory_bytes, function, args), False
+        time_left = _TimeLeft(limits, worker)
         try:
             while not is_idle:
-                message: tuple[str, Any] = time_left.receive(worker) or ("exit", worker.exit_code())
+                message: tuple[str, Any] = time_left.receive() or ("exit", worker.exit_code())
                 kind, value = message
                 is_idle = kind in ("end", "error")
                 if kind == "item":

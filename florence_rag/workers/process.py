@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, cast
 
@@ -75,6 +76,14 @@ class Worker:
             message = self._next(check)
             if message is None or not _pass_on(*message):
                 return message
+
+    def starved_s(self) -> float:
+        """Return for how many seconds its threads have waited for a processor, 0.0 where the system does not say."""
+        total = 0
+        for file in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
+            with suppress(OSError, ValueError, IndexError):  # the thread has ended
+                total += int(file.read_text().split()[1])
+        return total / 1e9
 
     def kill(self) -> int | None:
         """End the process, and return its exit code."""

@@ -26,6 +26,7 @@ from florence_rag.datasets import dataset_io
 from florence_rag.index import filters, rows
 from florence_rag.ingest import engine, read_stage
 from florence_rag.json_values import _MAX_DEPTH
+from florence_rag.models import chat_templates, model_folder, registry, tokenizer_files
 from florence_rag.sources import discovery
 from florence_rag.sources.io import tables, tars
 from florence_rag.sources.io.remote_stat import TransferLimits
@@ -33,7 +34,7 @@ from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.tools import UrlRules, arguments, base, find_video_moment, formatting, image_argument, limits
 from florence_rag.tools.image_delivery import Budget
 from florence_rag.untrusted_text import MAX_QUOTED
-from florence_rag.workers import Limits
+from florence_rag.workers import Limits, pool
 from tests.test_levels import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
@@ -41,6 +42,7 @@ TABLE = dict(re.findall(r"^\| (.*?) \| (.*?) \|", PAGE.partition("## Limits")[2]
 
 run, url, transfer, budget = engine.IngestConfig(), UrlRules(), TransferLimits(), Budget()
 read, listing, chunks = limited.READ_LIMITS, discovery._CONTAINER_LIMITS, Limits()
+templates, tokenizers = chat_templates._LIMITS, tokenizer_files._LIMITS
 
 MEMORY_MB = run.limits(1).memory_bytes >> 20
 
@@ -50,6 +52,8 @@ def mega(number):
 
 
 EXPECTED = {
+    "time of a worker without a processor, which does not count on Linux": f"{ {10: 'ten'}[pool._MOST_STARVED] } times "
+    "each limit of a worker, in all",
     "reading one file": f"{run.file_timeout_s:g} s, and {chunks.seconds_per_item:g} s per page or passage or "
     f"{limited._CLIP_S:g} s per clip; {run.limits(1).max_seconds / 60:g} minutes in all",
     "chunks of a file: pages, passages, clips": f"{run.max_chunks_per_file:,}; the rest is reported as skipped",
@@ -103,6 +107,10 @@ EXPECTED = {
     f"{ {10: 'ten'}[discovery._REMOTE_FACTOR] } times as long at a URL; {listing.memory_bytes / 1e9:g} GB of memory",
     "listing a folder at a URL of fsspec": f"{transfer.total_s / 60:g} min",
     "rows of a table in memory": f"{tables._Part('arrow', '', None, 0)._recent.maxlen} times {tables._BATCH_ROWS}",
+    "trying the templates, and the tokenizers, of a model": f"{templates.seconds:g} s and "
+    f"{templates.memory_bytes >> 20:,} MB; {tokenizers.seconds:g} s and {tokenizers.memory_bytes >> 20:,} MB",
+    "settings, texts and vocabularies, header of the weights of a model": f"{registry._MAX_SETTINGS_BYTES >> 20} MB; "
+    f"{model_folder._MAX_TEXT_BYTES >> 20} MB; {model_folder._MAX_HEADER_BYTES >> 20} MB",
     "JSON file, and line of a CSV or JSON Lines file, of a data set": f"{dataset_io._MAX_JSON_BYTES / 1e9:g} GB; "
     f"{dataset_io._MAX_LINE_CHARS:,} characters",
 }

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 import time
 import warnings
@@ -28,6 +29,21 @@ def squares(count, pause_s=0.0):
 def arrays(count, side):
     for number in range(count):
         yield np.full((side, side), number, np.uint8)
+
+
+def share_processor(seconds, others):
+    """Compute for some seconds on one processor, on which other processes compute, too; yield the seconds."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    busy = [subprocess.Popen([sys.executable, "-Sc", "while True: pass"]) for _ in range(others)]
+    began = time.process_time()
+    while time.process_time() < began + seconds:
+        pass
+    for process in busy:
+        process.kill()
+        process.wait()
+    os.sched_setaffinity(0, allowed)
+    yield time.process_time() - began
 
 
 def progress(path, count):

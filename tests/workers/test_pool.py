@@ -14,6 +14,7 @@ import pytest
 from florence_rag.errors import InputError, MediaError, MemoryLimitError, MissingExtraError, TimeLimitError
 from florence_rag.workers import Limits, call_while_waiting, close_workers, process, start_workers, stream
 from florence_rag.workers.pool import WorkerPool
+from florence_rag.workers.process import Worker
 from tests.workers import tasks
 
 MB = 2**20
@@ -131,6 +132,23 @@ def test_only_the_time_that_the_program_waits_counts_and_each_item_allows_for_mo
         list(stream(tasks.squares, 10, 0.2, limits=Limits(1, 0.01)))
     for _ in stream(tasks.squares, 4, limits=Limits(1, 0)):
         time.sleep(0.4)
+
+
+@pytest.mark.parametrize(("starved", "factor"), [(0.9, 10), (1.1, 10), (0.0, 1)])
+def test_time_without_a_processor_does_not_count_up_to_ten_times_the_limit(starved, factor, monkeypatch):
+    """A part of the time is starved; what is left, or ten times the limit, ends the task."""
+    monkeypatch.setattr(Worker, "starved_s", lambda self: starved * time.monotonic())
+    began = time.monotonic()
+    with pytest.raises(TimeLimitError, match=r"longer than the limit of 0\.3 s"):
+        list(stream(time.sleep, 60, limits=Limits(0.3)))
+    assert 0.3 * factor * 0.9 < time.monotonic() - began < 0.3 * factor + 2
+
+
+@on_linux
+def test_a_task_that_shares_its_processor_with_others_is_not_killed():
+    began = time.monotonic()
+    assert only(stream(tasks.share_processor, 0.4, 3, limits=Limits(0.9))) > 0.4
+    assert time.monotonic() - began > 1
 
 
 def test_a_stream_that_is_closed_kills_its_worker():
