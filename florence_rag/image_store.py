@@ -15,10 +15,10 @@ from PIL import Image
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_image
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.chunking.images import UNNAMED_IMAGE
-from florence_rag.chunking.limited import limit_errors_named
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, mapped_write_errors, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
+from florence_rag.sources.limited import limit_errors_named
 from florence_rag.text_arguments import to_path
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 from florence_rag.workers import Limits

@@ -378,11 +378,13 @@ class Skipped:
         source: The file.
         reason: A noun phrase for the line that counts: ".mp3", ".docx (install florence-rag[office])", "damaged page".
         locator: The place of the part in the file.
+        max_chunks: The limit of the run after which the rest of the file is not read; a higher one reads it.
     """
 
     source: str
     reason: str
     locator: Locator = Locator()
+    max_chunks: int | None = None
 
     def __str__(self) -> str:
         position = str(self.locator)

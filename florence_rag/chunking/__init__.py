@@ -9,12 +9,12 @@ from typing import Any
 
 from florence_rag.chunking.config import FULL_SIZE, ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
-from florence_rag.chunking.limited import limit_errors_named, stream_file
 from florence_rag.errors import InputError, MediaError
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import guess_media, media_of
+from florence_rag.sources.limited import limit_errors_named, stream_file
 from florence_rag.telemetry import get_logger
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
 from florence_rag.workers import DEFAULT_LIMITS, Limits

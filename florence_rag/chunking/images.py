@@ -12,10 +12,10 @@ from florence_rag.chunking.camera_raw import is_camera_raw, open_preview
 from florence_rag.chunking.deep_color import values_to_image
 from florence_rag.chunking.image_decoder import check_pixels, damage_reported, decode, image_to_frame
 from florence_rag.chunking.image_string import decode_image_string
-from florence_rag.chunking.limited import limit_errors_named, stream_file
 from florence_rag.errors import InputError
 from florence_rag.sources.io import open_file
 from florence_rag.sources.io.uris import is_url
+from florence_rag.sources.limited import limit_errors_named, stream_file
 from florence_rag.types import Frame
 
 ImageInput = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray

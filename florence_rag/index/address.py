@@ -47,6 +47,12 @@ class Address:
         raise InputError(f"{uri!r} is not the address of a server; use http://HOST:19530 or http://HOST:19530/DATABASE")
 
     @property
+    def database(self) -> str:
+        """The name of the database on a server; "" for its default one, and for a folder."""
+        is_server = self.path is None and not self.uri.startswith("unix:")
+        return urlsplit(self.uri).path.strip("/") if is_server else ""
+
+    @property
     def profile(self) -> StoreProfile:
         """What the store at this address supports."""
         return SERVER if self.path is None else LITE

@@ -112,6 +112,9 @@ class _Pushdown:
             case Group(parts, every):
                 each = [self.translate(part, negated=negated, level=level + 1) for part in parts]
                 return all_of(self._affordable(each)) if every != negated else any_of(each)
+            case Comparison(field, "any", values):
+                any_one = Group(tuple(Comparison(field, "contains", value) for value in values), every=False)
+                return self._translate(any_one, negated, level)
         field = node.field
         in_column = _column(field.column, self.nulls).condition(node, negated) if field.column else NOTHING
         if field.key is None or (field.column and not self.has_items):

@@ -310,9 +310,7 @@ _OPERATORS: Mapping[str, Callable[[Field, Any, str], Node]] = {
     "$exists": _exists,
     "$contains": _comparing("contains", _operand),
     "$icontains": _comparing("icontains", _text),
-    "$any": lambda field, value, path: Group(
-        tuple(Comparison(field, "contains", each) for each in _operands(field, value, path)), every=False
-    ),
+    "$any": _comparing("any", _operands),
     "$all": _contains_all,
     "$has": _comparing("has", _operand),
     "$prefix": _comparing("prefix", _text),
@@ -340,6 +338,12 @@ def _contains(value: Any, part: Any) -> bool:
     return _has(value, part)
 
 
+def _contains_any(value: Any, parts: list[Any]) -> bool:
+    if isinstance(value, list | tuple):  # two sets, because each may have very many elements
+        return not set(map(_identity, value)).isdisjoint(map(_identity, parts))
+    return any(_contains(value, part) for part in parts)
+
+
 def _has(value: Any, part: Any) -> bool:
     return isinstance(value, list | tuple) and _identity(part) in map(_identity, value)
 
@@ -352,6 +356,7 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "exists": lambda value, _: value is not _MISSING,
     "prefix": lambda value, prefix: isinstance(value, str) and value.startswith(prefix),
     "contains": _contains,
+    "any": _contains_any,
     "icontains": lambda value, part: isinstance(value, str) and part.lower() in value.lower(),
     "has": _has,
 }

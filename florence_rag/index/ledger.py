@@ -33,15 +33,28 @@ _MAX_WRITTEN = 100_000
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+class _SkippedPart(msgspec.Struct, array_like=True, frozen=True):
+    """The JSON of a part that is not read: a list, without a limit that it does not have."""
+
+    reason: str
+    locator: Locator
+    max_chunks: _Count | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _EntryBody:
-    """The JSON of an entry. skipped: the reason and the place of each part; older versions did not write them."""
+    """The JSON of an entry. skipped: older versions did not write it."""
 
     uri: str
     source: Source | None
     chunks: dict[Kind, _Count]
     reason: str
-    skipped: list[tuple[str, Locator]] = field(default_factory=list)
+    skipped: list[_SkippedPart] = field(default_factory=list)
+
+
+def _skipped_to_json(part: Skipped) -> list[object]:
+    limit = [] if part.max_chunks is None else [part.max_chunks]
+    return [part.reason[:_MAX_SKIP_REASON], part.locator.to_dict(), *limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ class Entry:
         body = parse(row["body"], _EntryBody, row["state"])
         if record_id(body.uri) != row["id"] or (body.source and body.source.uri != body.uri):
             raise ValueError(f"it is not the record of {body.uri!r:.80}")
-        skipped = tuple(Skipped(body.uri, reason, locator) for reason, locator in body.skipped)
+        skipped = tuple(Skipped(body.uri, each.reason, each.locator, each.max_chunks) for each in body.skipped)
         entry = cls(body.uri, row["state"], body.source, body.chunks, body.reason, skipped)
         if entry.chunks and not entry.is_complete:
             raise ValueError(f"it lists chunks, although its state is {entry.state!r}")
@@ -89,7 +102,7 @@ class Entry:
             "source": self.source and msgspec.to_builtins(self.source),
             "chunks": dict(self.chunks),
             "reason": self.reason[:_MAX_REASON],
-            "skipped": [(part.reason[:_MAX_SKIP_REASON], part.locator.to_dict()) for part in self.skipped],
+            "skipped": [_skipped_to_json(part) for part in self.skipped],
         }
         return _row(record_id(self.uri), self.state, body)
 

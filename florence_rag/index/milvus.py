@@ -137,8 +137,10 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
         """Return what `recorded_embedders` returns, or raise StoreUnavailableError if there is no index."""
         if (recorded := MilvusIndex.recorded_embedders(uri, token, collection)) is None:
+            name = Address.parse(uri).database  # an older server says of an unknown one that it is empty
+            what = f"the database {name!r} on the server if it does not exist, and then the index" if name else "it"
             raise StoreUnavailableError(
-                f"there is no database at {uri!r}; create it with: florence-rag index PATH --db {uri}"
+                f"there is no database at {uri!r}; create {what} with: florence-rag index PATH --db {uri}"
             )
         return recorded
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 
 from florence_rag.chunking import read_frames
-from florence_rag.chunking.limited import stream_file
 from florence_rag.chunking.video import CONTINUES, TIME_RESTARTS, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
+from florence_rag.sources.limited import stream_file
 from florence_rag.types import Chunk, Frame, Hit, Locator
 from florence_rag.workers import DEFAULT_LIMITS, Limits
 

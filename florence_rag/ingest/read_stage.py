@@ -16,13 +16,13 @@ from itertools import islice
 from typing import Literal
 
 from florence_rag.chunking import FULL_SIZE, read_frames
-from florence_rag.chunking.limited import limits_at, location_of, stream_file
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
 from florence_rag.redaction import redact
+from florence_rag.sources.limited import limits_at, location_of, stream_file
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
 from florence_rag.workers import Limits, call_while_waiting
@@ -103,7 +103,6 @@ _UNREAD = (
     f"it is not read, because {_MAX_EXCEEDING} other members of its container exceeded a limit of time or memory; "
     "raise the limit and try again with florence-rag index --retry"
 )
-_CUT = re.compile(r"rest of a file with more than ([\d,]+) chunks")
 _LIMIT = re.compile(r"reading it .* the limit of ([\d,.e+]+) (s|MB)")
 
 LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
@@ -125,7 +124,7 @@ class FileReader:
             if number == self.max_chunks:
                 how = "raise it with florence-rag index --max-chunks"
                 reason = f"rest of a file with more than {number:,} chunks ({how})"
-                yield Skipped(source.uri, reason, part.locator)
+                yield Skipped(source.uri, reason, part.locator, number)
                 return
             yield part
 
@@ -295,7 +294,7 @@ def is_raised(uri: str, reason: str, limits: Limits) -> bool:
 
 def is_cut_shorter(parts: Iterable[Skipped], max_chunks: int | None) -> bool:
     """Return whether the chunks of a source were limited to fewer than now."""
-    limits = [int(found[1].replace(",", "")) for part in parts if (found := _CUT.match(part.reason))]
+    limits = [part.max_chunks for part in parts if part.max_chunks is not None]
     return any(max_chunks is None or limit < max_chunks for limit in limits)
 
 

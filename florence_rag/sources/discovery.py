@@ -36,18 +36,17 @@ from florence_rag.sources.io.uris import (
     skip_reason,
     suffix_of,
 )
+from florence_rag.sources.limited import stream_file
 from florence_rag.sources.paths import Places, expand_paths, is_saved_dataset
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.sources.subtitles import SubtitleSearch
 from florence_rag.types import Failure, Media, Skipped, Source
-from florence_rag.workers import Limits, stream
+from florence_rag.workers import Limits
 
 _PARALLEL_REQUESTS = 16
 _CONTAINER_LIMITS = Limits(seconds=60, seconds_per_item=0, memory_bytes=2_000_000_000)
 _BYTES_PER_S = 1_000_000
 """So much of a container must be listed per second, after the first minute: a small one may stand for very much."""
-_REMOTE_FACTOR = 10
-"""How much longer that may take at a URL."""
 
 
 def discover(
@@ -175,13 +174,10 @@ def _list_container(
     it may unpack to gigabytes, and nothing is indexed before all containers are listed.
     """
     try:
-        if container.startswith("memory://"):
-            yield from read_container(container, known, columns)
-        else:
-            below = {uri: known[uri] for uri in known if uri.partition(":")[2].startswith(container)}
-            seconds = (_CONTAINER_LIMITS.seconds or 0) + stat(container).size_bytes / _BYTES_PER_S
-            limits = replace(_CONTAINER_LIMITS, seconds=round(seconds * (_REMOTE_FACTOR if is_url(container) else 1)))
-            yield from stream(read_container, container, below, columns, limits=limits)
+        below = {uri: known[uri] for uri in known if uri.partition(":")[2].startswith(container)}
+        seconds = (_CONTAINER_LIMITS.seconds or 0) + stat(container).size_bytes / _BYTES_PER_S
+        limits = replace(_CONTAINER_LIMITS, seconds=round(seconds))
+        yield from stream_file(container, read_container, container, below, columns, limits=limits)
     except TimeLimitError as error:
         yield (SourceUnavailable if is_url(container) else Failure)(container, str(error))
     except MediaError as error:

@@ -11,7 +11,6 @@ from florence_rag.chunking import (
     camera_raw,
     image_decoder,
     image_string,
-    limited,
     office,
     office_text,
     pdf_annotations,
@@ -27,7 +26,7 @@ from florence_rag.index import filters, rows
 from florence_rag.ingest import engine, read_stage
 from florence_rag.json_values import _MAX_DEPTH
 from florence_rag.models import chat_templates, model_folder, registry, tokenizer_files
-from florence_rag.sources import discovery
+from florence_rag.sources import discovery, limited
 from florence_rag.sources.io import tables, tars
 from florence_rag.sources.io.remote_stat import TransferLimits
 from florence_rag.text_arguments import MAX_TEXT_BYTES
@@ -104,7 +103,7 @@ EXPECTED = {
     "file, header and members of a tar": f"{tars._MAX_FILE_BYTES / 1e9:g} GB, {tars._MAX_HEADER_BYTES >> 10} kB, "
     f"{tars._MAX_MEMBERS:,}",
     "listing a tar or table": f"{listing.seconds:g} s, and {1e6 / discovery._BYTES_PER_S:g} s for each MB of its size, "
-    f"{ {10: 'ten'}[discovery._REMOTE_FACTOR] } times as long at a URL; {listing.memory_bytes / 1e9:g} GB of memory",
+    f"{ {10: 'ten'}[limited._REMOTE_FACTOR] } times as long at a URL; {listing.memory_bytes / 1e9:g} GB of memory",
     "listing a folder at a URL of fsspec": f"{transfer.total_s / 60:g} min",
     "rows of a table in memory": f"{tables._Part('arrow', '', None, 0)._recent.maxlen} times {tables._BATCH_ROWS}",
     "trying the templates, and the tokenizers, of a model": f"{templates.seconds:g} s and "

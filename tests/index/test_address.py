@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.address import Address, image_folder
+from florence_rag.index.milvus import MilvusIndex
 
 
 @pytest.mark.parametrize(
@@ -11,6 +12,26 @@ from florence_rag.index.address import Address, image_folder
 )
 def test_a_server_has_no_path(uri):
     assert Address.parse(uri) == Address(uri, None)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"), [("https://host", ""), ("tcp://h:1/db/", "db"), ("unix:///run/m.sock", ""), ("a/photos.db", "")]
+)
+def test_an_address_may_name_a_database_of_a_server(uri, name):
+    assert Address.parse(uri).database == name
+
+
+@pytest.mark.parametrize(
+    ("uri", "advice"),
+    [
+        ("http://host:1", r"create it with: florence-rag index PATH --db http://host:1$"),
+        ("http://host:1/x", r"create the database 'x' on the server if it does not exist, and then the index with: "),
+    ],
+)
+def test_a_missing_index_on_a_server_is_created_in_a_database_that_exists(uri, advice, monkeypatch):
+    monkeypatch.setattr(MilvusIndex, "recorded_embedders", lambda *_: None)
+    with pytest.raises(StoreUnavailableError, match=advice):
+        MilvusIndex.require_embedders(uri)
 
 
 def test_a_file_has_an_absolute_path(tmp_path, monkeypatch):
