@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embedding": BASE | {"models"},
     "retrieval": BASE | STAGE_PROTOCOLS | {"context", "image_store", "chunking", "embedding.region_view"},
     "answering": BASE | STAGE_PROTOCOLS | {"context", "image_store"},
-    "image_store": BASE | STAGE_PROTOCOLS | {"chunking"},
+    "image_store": BASE | STAGE_PROTOCOLS | {"sources", "chunking"},
     "context": BASE | STAGE_PROTOCOLS | {"image_store"},
     "loading": LOADABLE,
     "ingest": LOADABLE,
