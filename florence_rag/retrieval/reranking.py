@@ -5,9 +5,11 @@ if no hit seems to match, or the reranker cannot read printed text, the search d
 change places, among themselves, and each place keeps its score.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from florence_rag.batching import batched
 from florence_rag.errors import MediaError
 from florence_rag.perception.base import Reranker
 from florence_rag.retrieval.query import Query, to_query
@@ -17,6 +19,7 @@ from florence_rag.types import Frame, Hit
 log = get_logger(__name__)
 
 LoadFrames = Callable[[Hit], Sequence[Frame]]
+_STEP = 4  # hits between two looks at the clock
 
 
 def rerank(
@@ -26,28 +29,33 @@ def rerank(
     *,
     weight: float,
     depth: int,
+    budget_ms: float | None = None,
     load_frames: LoadFrames | None = None,
 ) -> list[Hit]:
     """Return the hits in a new order, the first `depth` of them scored with a weight of `weight`, in (0, 1].
 
     The score is that of the query's text, times 1 minus that of each text of negative weight. Explanations contain it.
     It has less weight in a query with images, which the reranker does not receive. Without `load_frames`, only texts
-    are scored.
+    are scored. With `budget_ms`, no further hits are scored when the next ones would exceed it; the first ones always
+    are.
     """
     query = to_query(query)
     weight *= query.text_share
-    inputs = {place: each for place, hit in enumerate(hits[:depth]) if (each := _inputs(reranker, hit, load_frames))}
+    inputs: dict[int, Sequence[Frame | str]] = {}
+    scored: dict[int, float] = {}
+    started = before = time.monotonic()
+    for places in batched(range(min(depth, len(hits))), depth if budget_ms is None else _STEP):
+        now = time.monotonic()
+        if budget_ms is not None and scored and 1000 * (now - started + now - before) > budget_ms:
+            break
+        some = {place: each for place in places if (each := _inputs(reranker, hits[place], load_frames))}
+        scored.update(_scores(reranker, query, some))
+        inputs.update(some)
+        before = now
     if hits and not inputs:
         reads = " and ".join(sorted(reranker.reads))
         log.warning("the reranker changes nothing: it reads %s, and the hits have none, not even a caption", reads)
         return list(hits)
-    candidates = [each for some in inputs.values() for each in some]
-    fit = reranker.score(query.text, candidates)
-    for text, unwanted in query.unwanted_texts.items():
-        fit = fit * (1 - unwanted * reranker.score(text, candidates))
-    scores = iter(fit.tolist())
-    # Of several frames, the best score counts.
-    scored = {place: max(next(scores) for _ in some) for place, some in inputs.items()}
     best = max((hit.score for hit in hits), default=0.0) or 1.0
     ranked = sorted(scored, key=lambda place: -weight * scored[place] - (1 - weight) * hits[place].score / best)
     ordered = list(hits)
@@ -56,6 +64,18 @@ def rerank(
         parts = (f"reranker score{of_text} {scored[origin]:.2f}", hits[origin].explanation)
         ordered[place] = replace(hits[origin], score=hits[place].score, explanation="; ".join(filter(None, parts)))
     return ordered
+
+
+def _scores(reranker: Reranker, query: Query, inputs: Mapping[int, Sequence[Frame | str]]) -> dict[int, float]:
+    """Return the score of each hit from its inputs; of several frames, the best one counts."""
+    candidates = [each for some in inputs.values() for each in some]
+    if not candidates:
+        return {}
+    fit = reranker.score(query.text, candidates)
+    for text, unwanted in query.unwanted_texts.items():
+        fit = fit * (1 - unwanted * reranker.score(text, candidates))
+    scores = iter(fit.tolist())
+    return {place: max(next(scores) for _ in some) for place, some in inputs.items()}
 
 
 def _inputs(reranker: Reranker, hit: Hit, load_frames: LoadFrames | None) -> Sequence[Frame | str]:

@@ -83,6 +83,8 @@ class RetrievalConfig:
         max_grouped: How many further hits are kept with each group.
         rerank_depth: How many hits a reranker scores.
         rerank_weight: The weight of the reranker against the search, in (0, 1].
+        rerank_budget_ms: The time for reranking, decoding of images included, above 0; None for no limit. The hits that
+            it does not suffice for keep their places.
 
     Raises:
         InputError: If a value is out of range.
@@ -99,10 +101,13 @@ class RetrievalConfig:
     max_grouped: int = 10
     rerank_depth: int = 20
     rerank_weight: float = 0.75
+    rerank_budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.rerank_weight <= 1:
             raise InputError(f"rerank_weight must be above 0 and at most 1, got {self.rerank_weight!r}")
+        if self.rerank_budget_ms is not None and not self.rerank_budget_ms > 0:
+            raise InputError(f"rerank_budget_ms must be above 0, got {self.rerank_budget_ms!r}")
         if self.rerank_depth < 1:
             raise InputError(f"rerank_depth must be at least 1, got {self.rerank_depth!r}")
 
@@ -184,8 +189,15 @@ class Retriever:
         if reranker and query.text:
             config, load_frames = self.config, self._context.images.frames
             with span("search.rerank", reranker=type(reranker).__name__):
-                weight, depth = config.rerank_weight, config.rerank_depth
-                hits = rerank(reranker, hits, query, weight=weight, depth=depth, load_frames=load_frames)
+                hits = rerank(
+                    reranker,
+                    hits,
+                    query,
+                    weight=config.rerank_weight,
+                    depth=config.rerank_depth,
+                    budget_ms=config.rerank_budget_ms,
+                    load_frames=load_frames,
+                )
         hits = (group_hits(hits, self.config.max_grouped) if group else hits)[: request.k]
         if query.text and not self._context.index.has_bm25:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]

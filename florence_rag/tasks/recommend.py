@@ -3,7 +3,7 @@
 Each liked item is a query of its own, with the disliked items as its negative part, so that two interests are not
 averaged into a third. A hit is ranked by its best and by its mean reciprocal rank over
 these searches, because cosines to texts and to images share no scale. Items that were seen before are excluded, and the
-result is diversified by maximal marginal relevance.
+result is diversified by maximal marginal relevance. The selected hits are returned in the order of their scores.
 """
 
 from collections import defaultdict
@@ -88,7 +88,7 @@ def recommend(
     best = max((hit.score for hit in new), default=0.0)
     scaled = [replace(hit, score=hit.score / best) for hit in new]
     scores, vectors = np.array([hit.score for hit in scaled]), context.index.vectors([hit.id for hit in scaled])
-    return [scaled[i] for i in pick_diverse(scores, vectors, k, 1 - diversity)]
+    return [scaled[i] for i in sorted(pick_diverse(scores, vectors, k, 1 - diversity))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

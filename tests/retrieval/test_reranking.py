@@ -1,4 +1,5 @@
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +59,24 @@ def test_a_query_with_an_image_leaves_more_to_the_search():
     hits, reranker = [hit("a", 1.0), hit("b", 0.8)], TableReranker({"a": 0.5, "b": 0.65})
     assert order(rerank(reranker, hits, "query", weight=0.75, depth=20)) == ["b", "a"]
     assert order(rerank(reranker, hits, to_query("query", "a.jpg"), weight=0.75, depth=20)) == ["a", "b"]
+
+
+class SlowReranker(TableReranker):
+    def score(self, query, candidates):
+        time.sleep(0.01 * len(candidates))
+        return super().score(query, candidates)
+
+
+def test_a_budget_ends_the_scoring_and_the_other_hits_keep_their_places():
+    hits = [hit(f"{i:02}", 1 - i / 100) for i in range(40)]
+    reranker = SlowReranker({f"{i:02}": i / 40 for i in range(40)})
+    ranked = rerank(reranker, hits, "query", weight=1.0, depth=40, budget_ms=150)
+    scored = sum(count for _, count in reranker.calls)
+    assert 4 <= scored <= 16
+    assert order(ranked) == [f"{i:02}" for i in (*reversed(range(scored)), *range(scored, 40))]
+    reranker.calls.clear()
+    rerank(reranker, hits, "query", weight=1.0, depth=40, budget_ms=0.001)
+    assert [count for _, count in reranker.calls] == [4]
 
 
 def test_low_scores_keep_the_order_of_the_search():

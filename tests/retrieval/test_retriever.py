@@ -244,7 +244,9 @@ def test_a_reranker_scores_what_is_unwanted_too():
     assert [names(with_reranker.search(query))[0] for query in unlike] == ["b", "a"]
 
 
-@pytest.mark.parametrize("wrong", [{"rerank_weight": 0.0}, {"rerank_weight": 1.5}, {"rerank_depth": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"rerank_weight": 0.0}, {"rerank_weight": 1.5}, {"rerank_depth": 0}, {"rerank_budget_ms": 0.0}]
+)
 def test_a_reranker_cannot_have_no_say(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
         RetrievalConfig(**wrong)

@@ -77,6 +77,12 @@ def test_diversity_adds_different_items(rag):
     assert set(names(rag.recommend(["red red blue"], k=2, diversity=0.6))) != set(alike)
 
 
+@pytest.mark.parametrize("diversity", [0, 0.3, 1])
+def test_scores_fall_however_diverse_the_hits_are(rag, diversity):
+    scores = [hit.score for hit in rag.recommend(["red", "blue"], k=6, diversity=diversity)]
+    assert len(scores) == 6 and scores == sorted(scores, reverse=True)
+
+
 def test_filter_and_kinds_are_respected(rag, tmp_path):
     source = str(tmp_path / "blue.png")
     assert names(rag.recommend(["red"], filter={"source": source})) == ["blue"]
