@@ -6,7 +6,7 @@
 The server is the one in FLORENCE_TEST_MILVUS, and its collections named scale and bare are replaced. Each result is
 appended to a file of JSON lines and not measured again, so that a run can be interrupted. The rows have the schema of
 florence_rag and the vectors of benchmarks/scale.py: one row in five is a text, and one in fifty is from one city. The
-Milvus of the PyPI package is built without DISKANN, and tries forever to build such an index, so it must be named.
+Milvus of the PyPI package is built without DISKANN, which is found out in a minute, so DISKANN must be named.
 
 Both search for the same queries in turn, with the same parameters and output fields: ours through the retriever without
 embedding. Both write the same rows in turn: ours with a ledger, from chunks; bare pymilvus without, from finished rows.

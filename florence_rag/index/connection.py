@@ -19,7 +19,7 @@ from florence_rag.index.client import CONNECT_S, connect, server_problem
 from florence_rag.index.index_types import Params, VectorDtype
 from florence_rag.index.literals import all_of, literal, one_of
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import CollectionSpec, misfit, probe_spec
+from florence_rag.index.schema import CollectionSpec, misfit, probe_rows, probe_spec
 from florence_rag.index.store_errors import (
     STORE_EXCEPTIONS,
     is_not_loaded,
@@ -28,10 +28,15 @@ from florence_rag.index.store_errors import (
     to_florence_error,
 )
 from florence_rag.index.store_profile import SERVER, StoreProfile, server_profile
+from florence_rag.telemetry import get_logger
 
 READ_S = 120.0
 WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
+_STALL_S = 1800.0
+"""How long no further row may be indexed; a server indexes whole segments, of up to a million rows."""
+_PROBE_S = 60.0
+_POLL_S = 0.5
 _IDS_PER_CALL = 1000
 _LAG_S = 10.0
 """Twice the seconds (common.gracefulTime) by which Milvus lets a reader of the level Bounded be behind all writers."""
@@ -41,6 +46,7 @@ MAX_PAUSE_S = 5.0
 MAX_WAIT_S = 60.0
 """How long a call is repeated while the server does not answer."""
 
+_log = get_logger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -179,14 +185,41 @@ class Connection:
             for field in self._indexed(spec):
                 self.client.drop_index(spec.name, _index_name(field), timeout=WRITE_S)
 
-    def _create_indexes(self, spec: CollectionSpec, *, wait: bool = True) -> None:
-        """Create the missing indexes. wait: until they are built, for which pymilvus asks every half second."""
+    def _create_indexes(self, spec: CollectionSpec, *, wait: bool = True, stall_s: float = _STALL_S) -> None:
+        """Create the missing indexes. wait: until they are built, or for `stall_s` seconds without progress."""
+        missing = spec.indexes.keys() - self._indexed(spec)
         with self.mapped_errors():
             params = self.client.prepare_index_params()
-            for field in spec.indexes.keys() - self._indexed(spec):
+            for field in missing:
                 params.add_index(field, index_name=_index_name(field), **spec.indexes[field])
             if len(params):
-                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=wait)
+                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=False)
+        for field in missing if wait else ():
+            self._wait_for_index(spec.name, field, stall_s)
+
+    def _wait_for_index(self, collection: str, field: str, stall_s: float) -> None:
+        """Wait until an index is built. A server that cannot build it may try forever, and give no reason."""
+        indexed, since = -1, time.monotonic()
+        while True:
+            found = self._call(
+                collection, partial(self.client.describe_index, collection, _index_name(field), timeout=READ_S)
+            )
+            if found["state"] == "Finished":
+                return
+            rows = f"{found['indexed_rows']:,} of {found['total_rows']:,} rows of {collection!r} are indexed"
+            if found["state"] == "Failed":
+                raise StoreError(
+                    f"{self.address} cannot build the index {found['index_type']}: {rows}; look at its log"
+                )
+            if found["indexed_rows"] > indexed:
+                indexed, since = found["indexed_rows"], time.monotonic()
+                _log.info("index %s: %s", found["index_type"], rows)
+            if time.monotonic() - since > stall_s:
+                raise StoreError(
+                    f"{self.address} does not build the index {found['index_type']}: {rows}, no more since "
+                    f"{stall_s:.0f} s; it may lack this type or room: look at its log"
+                )
+            time.sleep(_POLL_S)
 
     def _indexed(self, spec: CollectionSpec) -> set[str]:
         return {field for field in spec.indexes if self.client.list_indexes(spec.name, field_name=field)}
@@ -210,23 +243,27 @@ class Connection:
     def check_index_type(self, name: str, dtype: VectorDtype) -> None:
         """Raise InputError if this store cannot build the index over vectors of this precision.
 
-        The version of a server does not show whether it was built for GPUs, so it is asked to index an empty
-        collection, which is dropped.
+        The version of a server does not show whether it was built for GPUs or with DISKANN, so it is asked to index a
+        small collection, which is dropped.
         """
         index_type = self.profile.check_index_type(name, self.version)
-        if not index_type.gpu:
+        if not (index_type.gpu or index_type.probe_rows):
             return
         spec = probe_spec(self.profile, f"florence_probe_{uuid.uuid4().hex}", index_type.name, dtype)
         try:
             with self.mapped_errors():
                 self.client.create_collection(spec.name, schema=spec.schema, timeout=WRITE_S)
-            self._create_indexes(spec)
+                if rows := probe_rows(index_type.probe_rows, dtype):
+                    self.client.upsert(spec.name, rows, timeout=WRITE_S)
+                    self.client.flush(spec.name, timeout=WRITE_S)  # a server indexes no segment that still grows
+            self._create_indexes(spec, stall_s=_PROBE_S)
         except StoreUnavailableError:
             raise
         except StoreError as error:
+            built, image = ("for GPUs, and a GPU", "-gpu") if index_type.gpu else (f"with {index_type.name}", "")
             raise InputError(
-                f"index type {name!r} needs a Milvus server that was built for GPUs, and a GPU ({error}); "
-                "use HNSW, or a server such as the image milvusdb/milvus:v2.6.4-gpu"
+                f"index type {name!r} needs a Milvus server that was built {built} ({error}); "
+                f"use HNSW, or a server such as the image milvusdb/milvus:v2.6.4{image}"
             ) from error
         finally:
             self.drop(spec.name)

@@ -55,6 +55,7 @@ class IndexType:
     since: tuple[int, ...] = OLDEST_SERVER
     lite: bool = False
     gpu: bool = False
+    probe_rows: int = 0
     max_hits: int = 16_384
     refused: str = ""
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.index.checksum import CHECKSUM, CHECKSUM_CHARACTERS
 from florence_rag.index.index_types import VectorDtype, index_types
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_URI_BYTES, NULLABLE_FIELDS
 from florence_rag.index.store_profile import StoreProfile
 from florence_rag.text_arguments import MAX_TEXT_BYTES
@@ -96,6 +98,15 @@ def probe_spec(profile: StoreProfile, name: str, index_type: str, dtype: VectorD
     schema = CollectionSchema([_varchar("id", MAX_ID_BYTES, is_primary=True), vector])
     index = vector_index(profile, index_type, _PROBE_DIMENSION, dtype)
     return CollectionSpec(name, schema, {"vector": index}, "Strong")
+
+
+def probe_rows(count: int, dtype: VectorDtype) -> list[dict[str, Any]]:
+    """Return rows for the collection of `probe_spec`, on which an index is built."""
+    if not count:
+        return []
+    vectors = np.random.default_rng(0).standard_normal((count, _PROBE_DIMENSION)).astype(np.float32)
+    encode = RowCodec(dtype, checksums=False).encode
+    return [encode({"id": str(number), "vector": vector}) for number, vector in enumerate(vectors)]
 
 
 def ledger_spec(name: str) -> CollectionSpec:

@@ -144,8 +144,9 @@ def test_an_application_may_still_handle_the_logs_of_milvus(index):
 class Server:
     """A client of a server. error: what building an index raises, as on a server without GPUs."""
 
-    def __init__(self, version="v2.6.4", error: Exception | None = None) -> None:
-        self.version, self.error = version, error
+    def __init__(self, version="v2.6.4", error: Exception | None = None, builds: bool | str = True) -> None:
+        self.version, self.error, self.builds = version, error, builds
+        self.rows = self.calls = 0
         self.collections: set[str] = set()
         self.made: list[str] = []
 
@@ -165,6 +166,19 @@ class Server:
     def create_index(self, *_, **__):
         if self.error:
             raise self.error
+
+    def upsert(self, name, rows, timeout):
+        self.rows = len(rows)
+
+    def flush(self, name, timeout):
+        self.calls += 1
+
+    def describe_index(self, *_, **__):
+        """Return what a server says: two thirds of the rows are indexed at each call, or none ever is."""
+        self.calls += 1
+        indexed = min(self.rows, self.rows * self.calls // 3) if self.builds else 0
+        state = self.builds if isinstance(self.builds, str) else "Finished" if indexed == self.rows else "InProgress"
+        return {"state": state, "index_type": "X", "total_rows": self.rows, "indexed_rows": indexed}
 
     def drop_collection(self, name, timeout):
         self.collections.discard(name)
@@ -193,10 +207,42 @@ def test_a_server_with_gpus_is_asked_once_and_left_clean():
     assert not server.collections
 
 
-def test_a_server_is_not_asked_for_types_without_gpus():
+def test_a_server_is_not_asked_for_types_that_every_server_has():
     server = Server(error=NO_GPU)
-    connected(server).check_index_type("DISKANN", "fp32")
+    connected(server).check_index_type("IVF_PQ", "fp32")
     assert not server.made
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_diskann_is_tried_on_a_few_rows(dtype, monkeypatch):
+    monkeypatch.setattr(module, "_POLL_S", 0.01)
+    server = Server()
+    connected(server).check_index_type("DISKANN", dtype)
+    assert server.rows == 2048 and server.calls >= 3 and not server.collections
+
+
+@pytest.mark.parametrize(
+    ("builds", "problem"),
+    [
+        (False, r"does not build the index X: 0 of 2,048 rows of 'florence_probe_\w+' are indexed, no more since 0 s"),
+        ("Failed", "cannot build the index X: .* are indexed; look at its log"),
+    ],
+)
+def test_a_server_without_diskann_is_not_waited_for(builds, problem, monkeypatch):
+    monkeypatch.setattr(module, "_PROBE_S", 0.1)
+    monkeypatch.setattr(module, "_POLL_S", 0.01)
+    server = Server(builds=builds)
+    with pytest.raises(InputError, match=f"^index type 'DISKANN' needs a Milvus server .* with DISKANN .*{problem}"):
+        connected(server).check_index_type("DISKANN", "fp32")
+    assert not server.collections
+
+
+def test_an_index_that_makes_progress_is_waited_for(monkeypatch):
+    monkeypatch.setattr(module, "_POLL_S", 0.01)
+    server = Server()
+    server.rows = 10
+    connected(server)._wait_for_index("florence", "vector", stall_s=0.5)
+    assert server.calls == 3
 
 
 def test_the_version_is_checked_before_the_server_is_asked():

@@ -206,6 +206,37 @@ def test_of_chunks_with_equal_ids_the_last_is_kept(index, source, unit):
     assert index.info().chunks == {"text": 1}
 
 
+def test_texts_of_four_bytes_a_character_fit_by_their_bytes(index, unit):
+    """Milvus Lite counts characters, a server bytes: both must store the same."""
+    bus, id = "\N{BUS}", "\N{BUS}" * 128
+    one = Source(item_uri(id), "text", 1, 1, "h")
+    index.begin(one)
+    texts = dict.fromkeys(("text", "caption", "ocr"), bus * 20_000)
+    index.add([Chunk(one, "text", **texts, metadata={"tags": [bus * 9_000], bus: 1}, custom_id=id)], unit())
+    index.complete(one)
+    (hit,) = index.get([id])
+    assert {hit.text, hit.caption, hit.ocr} == {bus * (65_535 // 4)}
+    assert hit.metadata == {"tags": [bus * 9_000], bus: 1} and list(index.find(filter={bus: 1})) == [hit]
+    longer = Source(item_uri(f"{id}x"), "text", 1, 1, "h")
+    index.begin(longer)
+    with pytest.raises(InputError, match="allowed are 512 bytes"):
+        index.add([Chunk(longer, "text", text="a", custom_id=f"{id}x")], unit())
+    with pytest.raises(InputError, match="allowed are 1 to 8192"):
+        index.begin(Source(f"/{bus * 2048}", "text", 1, 1, "h"))
+
+
+@pytest.mark.parametrize("k", [16_384, 16_385])
+def test_the_largest_number_of_hits_is_that_of_a_server(index, put, unit, k):
+    put(index, n=3)
+    searches = [lambda: index.search_vector(unit()[0], k), lambda: index.search_bm25("passage", k)]
+    for search in searches if index.has_bm25 else searches[:1]:
+        if k > 16_384:
+            with pytest.raises(InputError, match="k is 16385; allowed are 1 to 16384"):
+                search()
+        else:
+            assert len(search()) == 3
+
+
 def test_a_source_may_have_no_chunks(index, source):
     index.begin(source())
     index.complete(source())
