@@ -34,7 +34,8 @@ class Search(Protocol):
 class Evidence:
     """The answer of one hit to a question, with its confidence in [0, 1].
 
-    The quote is the text that the answer relies on; it is "" if a model examined the image.
+    The quote is the text that the answer relies on; it is "" if a model examined the image. If the model states no
+    confidence, that of the evidence only orders it, and is not shown.
     """
 
     hit: Hit
@@ -42,6 +43,12 @@ class Evidence:
     confidence: float
     quote: str = ""
     cached_from: str = ""
+    is_stated: bool = True
+
+    @property
+    def stated_confidence(self) -> float | None:
+        """The confidence for users; None if the model states none."""
+        return round(self.confidence, 4) if self.is_stated else None
 
 
 def split_by_relevance(hits: Sequence[Hit], least: float) -> tuple[list[Hit], list[Hit]]:

@@ -9,6 +9,7 @@ are certain. Frames compete with each other and with the chance that none is mea
 answer. A text that is not a question is looked up: its hits are cited, and no model is asked.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -121,7 +122,8 @@ class Answerer:
             result = self.vqa.get().answer(frame, question)
             confidence = odds / total * (1.0 if result.confidence is None else result.confidence)
             if result.answer:
-                yield Evidence(hit, result.answer, confidence, cached_from=result.cached_from)
+                is_stated = result.confidence is not None
+                yield Evidence(hit, result.answer, confidence, cached_from=result.cached_from, is_stated=is_stated)
 
     def _candidates(self, question: str, hits: Iterable[Hit]) -> list[tuple[float, Hit, Frame]]:
         """Return the odds that a hit is meant, and its frame: the best match, or the middle one without a matcher."""
@@ -162,19 +164,21 @@ def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
     for each in sorted(evidence, key=lambda each: -each.confidence):
         by_answer.setdefault(each.answer.casefold(), []).append(each)
     ranked = sorted(by_answer.values(), key=_confidence, reverse=True)
-    candidates = tuple((group[0].answer, round(_confidence(group), 4)) for group in ranked[: config.max_candidates])
+    stated = [group for group in ranked if all(each.is_stated for each in group)]
+    candidates = tuple((group[0].answer, round(_confidence(group), 4)) for group in stated[: config.max_candidates])
+    confidence = round(_confidence(ranked[0]), 4) if stated and stated[0] is ranked[0] else None
     if not ranked or _confidence(ranked[0]) < config.threshold:
-        return Answer(UNKNOWN, candidates[0][1] if candidates else 0.0, candidates=candidates, status="unknown")
+        return Answer(UNKNOWN, confidence if ranked else 0.0, candidates=candidates, status="unknown")
     best = ranked[0]
     strong = [each for each in best if each.confidence >= best[0].confidence / 2]
     cited = tuple(
-        Citation.of(each.hit, quote=each.quote, confidence=round(each.confidence, 4), cached_from=each.cached_from)
+        Citation.of(each.hit, quote=each.quote, confidence=each.stated_confidence, cached_from=each.cached_from)
         for each in strong[: config.max_citations]
     )
-    return Answer(best[0].answer, candidates[0][1], cited, candidates)
+    return Answer(best[0].answer, confidence, cited, candidates)
 
 
 def _confidence(group: Sequence[Evidence]) -> float:
-    """Combine equal answers: probabilities of frames add up, and a sentence that is found twice counts once."""
-    of_frames = sum(each.confidence for each in group if not each.quote)
+    """Combine equal answers: those of frames are wrong only if all are; a sentence that is found twice counts once."""
+    of_frames = 1 - math.prod(1 - each.confidence for each in group if not each.quote)
     return max(of_frames, *(each.confidence for each in group if each.quote), 0.0)

@@ -62,6 +62,9 @@ class EvalCommand(ModelCommand):
         measured = Table("", "measured", "95 % interval", box=None)
         for metric in report.metrics:
             measured.add_row(metric.name, *metric.text())
+        reliability = Table("confidence", "accuracy", "answers", box=None)
+        for each in report.reliability:
+            reliability.add_row(f"{each.confidence:.2f}", f"{each.accuracy:.2f}", str(each.size))
         paper = Table("", "Florence", "on", box=None)
         for published in HEADLINES[report.task]:
             paper.add_row(published.metric, f"{published.value:g}%", published.data)
@@ -70,6 +73,7 @@ class EvalCommand(ModelCommand):
             failed_to_text(report.failed),
             plain(f"{report.model} on {counts}", "bold"),
             measured,
+            *([reliability] if report.reliability else []),
             *(plain(note, "yellow") for note in report.notes),
             plain("The Florence paper (arXiv 2111.11432); compare results on the same data only:", "dim"),
             paper,
@@ -118,7 +122,7 @@ class Retrieval(EvalCommand):
 
 
 class AnswerQuestions(VQAData, EvalCommand):
-    """Measure VQA accuracy, over all questions and for each type of answer."""
+    """Measure VQA accuracy and calibration, over all questions and for each type of answer."""
 
     answers: Annotated[
         Path | None,
@@ -129,13 +133,22 @@ class AnswerQuestions(VQAData, EvalCommand):
             help="Also write the answers here, for the VQA server.",
         ),
     ] = None
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Also fit the confidence to half of the images, measure it on the others, and store the calibration "
+            "in the folder of the model.",
+        ),
+    ] = False
     vqa: VQA = None
 
     def run(self) -> None:
         from florence_rag.datasets.vqav2 import find_vqa_files, read_vqa
-        from florence_rag.evaluation.vqa import evaluate_vqa, write_answers
+        from florence_rag.evaluation.vqa import calibrate_vqa, evaluate_vqa, write_answers
         from florence_rag.loading import loaders
-        from florence_rag.models.registry import DEFAULT, find_model
+        from florence_rag.models.registry import CARDS, DEFAULT, find_model
+        from florence_rag.perception.vqa_calibration import CalibratedVQA
 
         paths = (self.data, self.questions or (), self.annotations or (), self.images)
         files = find_vqa_files(*paths, need_annotations=False).for_evaluation()
@@ -144,9 +157,22 @@ class AnswerQuestions(VQAData, EvalCommand):
         dataset = read_vqa(files)
         dataset = dataset._replace(questions=tuple(self.sample(dataset.questions)))
         name = self.vqa or find_model(DEFAULT).default_vqa or DEFAULT
-        report, answered = evaluate_vqa(dataset, self.load(loaders.VQA, name), name, track_items)
+        if self.calibrate and (name in CARDS or not Path(name).is_dir()):
+            raise InputError(
+                f"a calibration is stored in the folder of a model, and {name!r} is none: give --vqa FOLDER"
+            )
+        vqa = self.load(loaders.VQA, name)
+        if self.calibrate and isinstance(vqa, CalibratedVQA):
+            vqa = vqa.uncalibrated
+        report, answered = evaluate_vqa(dataset, vqa, name, track_items)
         if self.answers is not None:
             write_answers(answered, self.answers)
+        if self.calibrate:
+            calibration, report = calibrate_vqa(answered, report)
+            file = calibration.write(Path(name))
+            report = replace(
+                report, notes=(*report.notes, f"Stored in {str(file)!r}; delete cached answers of the model.")
+            )
         self.print_report(report)
 
 

@@ -46,6 +46,14 @@ class Metric:
         return form.format(self.value), bounds
 
 
+class ReliabilityBin(NamedTuple):
+    """Answers of similar confidence: their number, their mean confidence, and their accuracy, which should be equal."""
+
+    size: int
+    confidence: float
+    accuracy: float
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The metrics of one task, with the size of the data set, the skipped items, and notes for the reader."""
@@ -56,6 +64,7 @@ class EvaluationReport:
     metrics: tuple[Metric, ...]
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
 
     def __getitem__(self, name: str) -> Metric:
         """Return the metric with a name."""
@@ -72,4 +81,5 @@ class EvaluationReport:
             "florence_percent": [published._asdict() for published in HEADLINES[self.task]],
             "failed": [asdict(failure) for failure in self.failed],
             "notes": list(self.notes),
+            "reliability": [each._asdict() for each in self.reliability],
         }

@@ -1,10 +1,13 @@
 """Visual question answering with the metric of VQA's official evaluation (arXiv 1505.00468).
 
-An answer that n people gave scores min(n / 3, 1), averaged over the sets of all people but one.
+An answer that n people gave scores min(n / 3, 1), averaged over the sets of all people but one. The expected
+calibration error (arXiv 1706.04599) says how far confidences are from accuracies, over ten bins of confidence.
 """
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +16,16 @@ import numpy as np
 from florence_rag.datasets.dataset_io import Id
 from florence_rag.datasets.media_files import image_paths
 from florence_rag.datasets.vqav2 import VQADataset, VQAQuestion
+from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval
 from florence_rag.evaluation.image_reading import Track, read_images
-from florence_rag.evaluation.report import EvaluationReport, Metric
+from florence_rag.evaluation.report import EvaluationReport, Metric, ReliabilityBin
 from florence_rag.models.vqa_vocabulary import normalize
-from florence_rag.perception.base import VisualQA
+from florence_rag.perception.base import VisualQA, VQAResult
+from florence_rag.perception.vqa_calibration import VQACalibration
+
+_BINS = 10
+_LEAST_ANSWERS = 100
 
 AGREEING = 3
 """The number of other people who make an answer fully right."""
@@ -28,6 +36,7 @@ class AnsweredQuestion(NamedTuple):
 
     question: VQAQuestion
     answer: str
+    confidence: float | None = None
 
 
 def soft_accuracy(answer: str, people: Sequence[str]) -> float:
@@ -61,7 +70,7 @@ def evaluate_vqa(
     paths, missing = image_paths(by_image, data.images)
     failed = list(missing.values())
     answered = [
-        AnsweredQuestion(question, vqa.answer(frame, question.text).answer)
+        _answered(question, vqa.answer(frame, question.text))
         for id, frame in read_images(track(list(paths)), failed, paths.__getitem__)
         for question in by_image[id]
     ]
@@ -69,7 +78,55 @@ def evaluate_vqa(
     scored = [each for each in answered if each.question.answers or each.question.common]
     metrics = tuple(_metrics(scored)) if scored else ()
     notes = () if metrics else ("There are no annotations, so nothing is scored.",)
-    return EvaluationReport("vqa", name, counts, metrics, (*data.failed, *failed), notes), answered
+    report = EvaluationReport("vqa", name, counts, metrics, (*data.failed, *failed), notes, _reliability(scored))
+    return report, answered
+
+
+def _answered(question: VQAQuestion, result: VQAResult) -> AnsweredQuestion:
+    return AnsweredQuestion(question, result.answer, result.confidence)
+
+
+def calibrate_vqa(
+    answered: Sequence[AnsweredQuestion], report: EvaluationReport
+) -> tuple[VQACalibration, EvaluationReport]:
+    """Fit a calibration to the answers about one half of the images, and measure it on the other half.
+
+    Raises:
+        InputError: If fewer than 100 answers have a confidence and annotations.
+    """
+    known = [
+        each for each in answered if each.confidence is not None and (each.question.answers or each.question.common)
+    ]
+    if len(known) < _LEAST_ANSWERS:
+        raise InputError(
+            f"{len(known)} answers have a confidence and annotations; a calibration needs at least {_LEAST_ANSWERS}"
+        )
+    images = sorted({each.question.image_id for each in known}, key=lambda id: blake2b(str(id).encode()).digest())
+    fitted, held_out = set(images[::2]), [each for each in known if each.question.image_id in set(images[1::2])]
+    examples = [(each.confidence or 0.0, _score(each)) for each in known if each.question.image_id in fitted]
+    calibration = VQACalibration.fit(*zip(*examples, strict=True))
+    measured = [each._replace(confidence=calibration.probability(each.confidence or 0.0)) for each in held_out]
+    before = calibration_error(_reliability(held_out))
+    note = (
+        f"Fitted to one half of the images, and measured on the other; the calibration error before was {before:.2%}."
+    )
+    counts = {"images": len(images) // 2, "questions": len(measured)}
+    metrics, bins = tuple(_metrics(measured)), _reliability(measured)
+    return calibration, replace(report, counts=counts, metrics=metrics, notes=(note,), reliability=bins)
+
+
+def _reliability(answered: Sequence[AnsweredQuestion]) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of confidence that have answers; none if the model gives no confidence."""
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for each in answered:
+        if each.confidence is not None:
+            bins.setdefault(min(int(each.confidence * _BINS), _BINS - 1), []).append((each.confidence, _score(each)))
+    return tuple(ReliabilityBin(len(bins[i]), *np.mean(bins[i], axis=0).tolist()) for i in sorted(bins))
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Return the mean difference of confidence and accuracy, weighted by the number of answers."""
+    return sum(each.size * abs(each.confidence - each.accuracy) for each in bins) / sum(each.size for each in bins)
 
 
 def _metrics(answered: Sequence[AnsweredQuestion]) -> Iterator[Metric]:
@@ -80,10 +137,13 @@ def _metrics(answered: Sequence[AnsweredQuestion]) -> Iterator[Metric]:
     for name, rows in chosen.items():
         images = [answered[i].question.image_id for i in rows]
         yield Metric(name, float(scores[rows].mean()), *mean_interval(scores[rows], images))
+    for name, rows in chosen.items():
+        if bins := _reliability([answered[i] for i in rows]):
+            yield Metric(name.replace("accuracy", "calibration error"), calibration_error(bins))
 
 
 def _score(answered: AnsweredQuestion) -> float:
-    question, answer = answered
+    question, answer, _ = answered
     if question.answers:
         return soft_accuracy(answer, question.answers)
     return float(normalize(_one_line(answer)) == normalize(_one_line(question.common)))

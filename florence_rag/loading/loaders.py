@@ -5,7 +5,9 @@ A loader receives a card and the `ModelLoader`, and imports the libraries of its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
@@ -165,6 +167,19 @@ def _meter_reranker(card: ModelCard, loader: ModelLoader) -> perception.Reranker
     return perception.MatcherReranker(_meter_matcher(card, loader))
 
 
+def _calibrated(load: Callable[[ModelCard, ModelLoader], Any]) -> Callable[[ModelCard, ModelLoader], Any]:
+    """Return a loader of a VQA model that applies the calibration in the folder of the model, if there is one."""
+
+    def load_calibrated(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
+        from florence_rag.perception.vqa_calibration import CalibratedVQA, VQACalibration
+
+        vqa: perception.VisualQA = loader.shared(load, card).get()
+        calibration = VQACalibration.read(Path(loader.fetch(card).source))
+        return CalibratedVQA(vqa, calibration) if calibration else vqa
+
+    return load_calibrated
+
+
 EMBEDDER = ModelRole[Embedder](
     ("embed",),
     {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
@@ -178,10 +193,10 @@ TEXT_EMBEDDER = ModelRole[TextEmbedder](
 VQA = ModelRole[perception.VisualQA](
     ("answer",),
     {
-        "florence": _meter_vqa,
-        "meter": _meter_vqa,
-        "florence-2": _florence2,
-        "transformers": _transformers_vqa,
+        "florence": _calibrated(_meter_vqa),
+        "meter": _calibrated(_meter_vqa),
+        "florence-2": _calibrated(_florence2),
+        "transformers": _calibrated(_transformers_vqa),
         "openai": _openai_vqa,
     },
     "or name another model: florence-rag ask QUESTION --vqa NAME",

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_rag.datasets.vqav2 import VQAFiles, VQAQuestion, read_vqa
+from florence_rag.datasets.vqav2 import VQADataset, VQAFiles, VQAQuestion, read_vqa
 from florence_rag.errors import InputError
-from florence_rag.evaluation.vqa import AnsweredQuestion, evaluate_vqa, soft_accuracy, write_answers
+from florence_rag.evaluation.vqa import AnsweredQuestion, calibrate_vqa, evaluate_vqa, soft_accuracy, write_answers
+from florence_rag.perception.base import VQAResult
 from florence_rag.testing import ScriptedVQA, color_frame
 
 TEN = st.lists(st.sampled_from(["red", "blue", "green", "teal"]), min_size=2, max_size=12)
@@ -137,3 +138,48 @@ def test_the_tiny_model_answers_about_synthetic_scenes(scenes):
     report, answered = evaluate_vqa(data, load_model(VQA, "florence-tiny"), "florence-tiny")
     assert report["accuracy"].value > 0.85 and report.counts == {"images": 12, "questions": 60}
     assert isinstance(answered[0], AnsweredQuestion) and isinstance(answered[0].question, VQAQuestion)
+
+
+class OverconfidentVQA:
+    """Answers every other question right, with the same confidence."""
+
+    def __init__(self, confidence=0.99):
+        self.confidence, self.asked = confidence, 0
+
+    def answer(self, frame, question):
+        self.asked += 1
+        return VQAResult("yes" if self.asked % 2 else "no", self.confidence, ())
+
+
+def many_questions(folder, count=240):
+    Image.fromarray(color_frame("red")).save(folder / "000000000001.png")
+    for number in range(2, 5):
+        (folder / f"00000000000{number}.png").write_bytes((folder / "000000000001.png").read_bytes())
+    questions = tuple(
+        VQAQuestion(number, 1 + number % 4, "Is it?", ("yes",) * 10, answer_type="yes/no") for number in range(count)
+    )
+    return VQADataset(questions, folder)
+
+
+def test_the_calibration_error_and_reliability_are_reported(tmp_path):
+    report, _ = evaluate_vqa(many_questions(tmp_path), OverconfidentVQA(), "m")
+    for name in ("calibration error", "calibration error, yes/no"):
+        assert report[name].value == pytest.approx(0.49)
+    assert report.reliability == ((240, pytest.approx(0.99), pytest.approx(0.5)),)
+    assert report.to_dict()["reliability"][0]["size"] == 240
+
+
+def test_a_model_without_confidence_has_no_calibration_error(tmp_path):
+    report, answered = evaluate_vqa(many_questions(tmp_path), OverconfidentVQA(None), "m")
+    assert [metric.name for metric in report.metrics] == ["accuracy", "accuracy, yes/no"]
+    with pytest.raises(InputError, match="0 answers have a confidence and annotations"):
+        calibrate_vqa(answered, report)
+
+
+def test_a_calibration_is_measured_on_other_images(tmp_path):
+    report, answered = evaluate_vqa(many_questions(tmp_path), OverconfidentVQA(), "m")
+    calibration, measured = calibrate_vqa(answered, report)
+    assert measured["calibration error"].value <= 0.05
+    assert measured.counts == {"images": 2, "questions": 120}
+    assert "the calibration error before was 49.00%" in measured.notes[0]
+    assert calibration.probability(0.99) == pytest.approx(0.5, abs=0.05)

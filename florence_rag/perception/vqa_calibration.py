@@ -1,0 +1,100 @@
+"""Turns the confidence of a VQA model into the probability that its answer is right.
+
+Platt scaling maps the log-odds of a confidence by a slope, the inverse of a temperature, and an offset. It needs only
+the confidence, so it fits models that choose an answer and models that generate one. `florence-rag eval vqa
+--calibrate` fits it and stores it in the folder of the model.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self, TypeGuard
+
+import numpy as np
+
+from florence_rag.errors import ModelError
+from florence_rag.models.registry import read_json
+from florence_rag.perception.base import VisualQA, VQAResult
+from florence_rag.types import Frame
+
+CALIBRATION_FILE = "vqa_calibration.json"
+"""The name of the file in the folder of a model."""
+_LEAST = 1e-4  # confidences are rounded to four digits
+_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class VQACalibration:
+    """The parameters of Platt scaling: probability = sigmoid(slope * log-odds of the confidence + offset)."""
+
+    slope: float
+    offset: float
+
+    def probability(self, confidence: float) -> float:
+        """Return the probability that an answer of this confidence is right."""
+        exponent = self.slope * float(_log_odds(confidence)) + self.offset
+        return round(1 / (1 + math.exp(min(-exponent, 500.0))), 4)
+
+    @classmethod
+    def fit(cls, confidences: Sequence[float], right: Sequence[float]) -> Self:
+        """Fit the parameters by Newton's method to how right the answers are, each in [0, 1].
+
+        A weak prior keeps them near those that change nothing, so that a few answers, or only right ones, have a fit.
+        """
+        features = np.column_stack([_log_odds(np.asarray(confidences)), np.ones(len(confidences))])
+        unchanged = parameters = np.array([1.0, 0.0])
+        for _ in range(_STEPS):
+            expected = 1 / (1 + np.exp(-features @ parameters))
+            gradient = features.T @ (expected - np.asarray(right)) + parameters - unchanged
+            curvature = (features.T * (expected * (1 - expected))) @ features + np.eye(2)
+            step = np.linalg.solve(curvature, gradient)
+            parameters = parameters - step / max(1.0, float(np.linalg.norm(step)))
+        slope, offset = parameters.tolist()
+        if slope < 0:  # the confidence misleads: all answers have the probability that one is right
+            slope, offset = 0.0, float(_log_odds((sum(right) + 1) / (len(right) + 2)))
+        return cls(slope, offset)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read the calibration in the folder of a model; None if there is none."""
+        file = folder / CALIBRATION_FILE
+        if not file.is_file():
+            return None
+        values = read_json(file)
+        slope, offset = (values.get(name) if isinstance(values, dict) else None for name in ("slope", "offset"))
+        if not (_is_number(slope) and _is_number(offset) and slope >= 0):
+            raise ModelError(f"{str(file)!r} needs the numbers slope, at least 0, and offset: delete or fit it again")
+        return cls(float(slope), float(offset))
+
+    def write(self, folder: Path) -> Path:
+        """Write the calibration into the folder of a model."""
+        file = folder / CALIBRATION_FILE
+        file.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        return file
+
+
+class CalibratedVQA:
+    """A `VisualQA` whose confidences are calibrated. A model without confidences stays without."""
+
+    def __init__(self, vqa: VisualQA, calibration: VQACalibration) -> None:
+        self.uncalibrated = vqa
+        self._probability = calibration.probability
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """Answer one question about an RGB image (H, W, 3) uint8."""
+        result = self.uncalibrated.answer(frame, question)
+        if result.confidence is None:
+            return result
+        candidates = tuple((text, self._probability(confidence)) for text, confidence in result.candidates)
+        return replace(result, confidence=self._probability(result.confidence), candidates=candidates)
+
+
+def _log_odds(confidence: float | np.ndarray) -> np.ndarray:
+    clipped = np.clip(confidence, _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
