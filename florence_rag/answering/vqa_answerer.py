@@ -22,17 +22,19 @@ from florence_rag.answering.base import (
     not_found,
     split_by_relevance,
 )
-from florence_rag.answering.extractive import best_quote, inscriptions, sentences
+from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
 from florence_rag.answering.question_detection import is_question
 from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
-from florence_rag.perception.base import Matcher, VisualQA
+from florence_rag.perception.base import Matcher, Reranker, VisualQA
 from florence_rag.text_arguments import check_question
-from florence_rag.tokenize import content_words, coverage
 from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments
 
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
+
+_READ_SENTENCES = 20
+"""The sentences of a passage that a reader scores."""
 
 
 @validate_arguments
@@ -66,7 +68,7 @@ class Answerer:
     """Answers questions from the hits of a search.
 
     It keeps no state between calls, so it is as thread-safe as its parts. The matcher scores how well a question fits a
-    frame; without one, the rank decides.
+    frame; without one, the rank decides. The reader scores how well a sentence answers; without one, words decide.
     """
 
     retriever: Search
@@ -74,6 +76,7 @@ class Answerer:
     load_frames: LoadFrames
     config: AnsweringConfig = AnsweringConfig()
     matcher: LazyValue[Matcher] | None = None
+    reader: Reranker | None = None
 
     def ask(
         self,
@@ -98,7 +101,7 @@ class Answerer:
         passages, more = split_by_relevance(self._search(question, k, chosen & {"text"}, filter), min_relevance)
         if not (visual or passages):
             return not_found([*others, *more], min_relevance)
-        evidence = [*self._examine(question, visual, k), *_quote(question, [*visual, *passages])]
+        evidence = [*self._examine(question, visual, k), *_quote(question, [*visual, *passages], self.reader)]
         return conclude(evidence, self.config)
 
     def _search(self, question: str, k: int, kinds: set[Kind], filter: Filter | None) -> list[Hit]:
@@ -150,12 +153,17 @@ def odds_of_rank(rank: int, weight: float) -> float:
     return float((1 + rank) ** -weight)
 
 
-def _quote(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
-    terms = content_words(question)
+def _quote(question: str, hits: Sequence[Hit], reader: Reranker | None = None) -> Iterator[Evidence]:
+    """Quote the best sentence of each text of the hits; with a reader, the one that it scores best for the question."""
     for hit in hits:
         for passages in (sentences(hit.text), inscriptions(hit.ocr)):
-            if quote := best_quote(terms, passages):
-                yield Evidence(hit, quote.text, coverage(quote.found, terms), quote.text)
+            quotes = best_quotes(question, passages, _READ_SENTENCES if reader else 1)
+            confidences = [quote.confidence for quote in quotes]
+            if reader and quotes:
+                confidences = reader.score(question, [quote.text for quote in quotes]).tolist()
+            confidence, text = max(zip(confidences, (quote.text for quote in quotes), strict=True), default=(0.0, ""))
+            if confidence > 0:
+                yield Evidence(hit, text, confidence, text)
 
 
 def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:

@@ -70,7 +70,8 @@ class QuestionAnswering:
             load_frames: LoadFrames = self._context.images.frames
             if cached := self._cached_vqa(cache_answers):
                 vqa, load_frames = loaded(cached), cached.locating(load_frames)
-            answerer = Answerer(self._retriever, vqa, load_frames, self._answering, matcher=models.matcher)
+            reader = models.reranker if models.reranker and "text" in models.reranker.reads else None
+            answerer = Answerer(self._retriever, vqa, load_frames, self._answering, models.matcher, reader)
         with timed(log, "ask", answerer=type(answerer).__name__) as fields:
             answer = answerer.ask(
                 question, k=check_count(k), kinds=check_kinds(kinds), filter=filter, min_relevance=least

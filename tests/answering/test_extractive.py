@@ -1,4 +1,6 @@
-from florence_rag.answering.extractive import best_quote, inscriptions, sentences
+import pytest
+
+from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
 
 TEXT = "The market opens at nine. The night bus leaves from the market every hour! Dogs are welcome."
 
@@ -42,16 +44,45 @@ def test_a_long_list_is_split_at_its_lines():
     assert inscriptions("\n".join(lines)) == lines
 
 
+def quote(question, text):
+    (best,) = best_quotes(question, sentences(text))
+    return best.text, pytest.approx(best.confidence, abs=0.01)
+
+
 def test_the_sentence_with_most_terms_is_quoted():
-    quote = best_quote(("night", "bus", "leave", "market"), sentences(TEXT))
-    assert quote.text == "The night bus leaves from the market every hour!"
-    assert quote.found == ("night", "bus", "leave", "market")
+    best = "The night bus leaves from the market every hour!"
+    assert quote("When does the night bus leave the market?", TEXT) == (best, 4 / 4.5)
 
 
 def test_of_equally_good_sentences_the_shorter_is_quoted():
-    assert best_quote(("market",), sentences(TEXT)).text == "The market opens at nine."
+    assert quote("Is there a market?", TEXT)[0] == "The market opens at nine."
 
 
-def test_without_a_common_term_nothing_is_quoted():
-    assert best_quote(("zebra",), sentences(TEXT)) is None
-    assert best_quote(("zebra",), []) is None
+def test_without_a_common_term_nothing_is_sure():
+    assert quote("zebra", TEXT)[1] == 0
+    assert best_quotes("zebra", []) == []
+
+
+HEADS = """The Transformer uses multi-head attention in three different ways. In this work we employ h = 8 parallel
+attention layers, or heads. Reducing the number of heads hurts."""
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "answer"),
+    [
+        ("How many heads does the transformer use?", HEADS, "In this work we employ h = 8 parallel"),
+        ("how many people work there", "People work there. It employs nineteen people.", "It employs nineteen people."),
+        ("Wie viele Räume hat die Schule?", "Die Schule hat Räume. Es gibt 12 Räume.", "Es gibt 12 Räume."),
+        ("Combien de ponts a la ville ?", "La ville a des ponts. On voit 7 ponts.", "On voit 7 ponts."),
+        ("How many books are there?", "Books are old. Number of books: 27,000.", "Number of books: 27,000."),
+    ],
+)
+def test_a_question_for_a_number_is_answered_by_a_sentence_that_counts(question, text, answer):
+    (best,) = best_quotes(question, sentences(text))
+    assert best.text.startswith(answer) and best.counts and best.confidence >= 0.6
+
+
+def test_words_that_only_overlap_do_not_answer_a_question_for_a_number():
+    for text in ("The Transformer uses multi-head attention in three different ways.", "3.2.2 Multi-Head Attention"):
+        (best,) = best_quotes("How many heads does the transformer use?", [text])
+        assert best.confidence < 0.5 and not best.counts

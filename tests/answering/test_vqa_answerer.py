@@ -5,11 +5,13 @@ import pytest
 
 from florence_rag.answering.base import Evidence
 from florence_rag.answering.vqa_answerer import UNKNOWN, Answerer, AnsweringConfig, conclude
+from florence_rag.chunking import chunk
 from florence_rag.context import loaded
 from florence_rag.errors import InputError, MediaError
 from florence_rag.perception.base import VQAResult
 from florence_rag.testing import COLORS, ColorVQA, ScriptedVQA, color_frame
 from florence_rag.types import Hit, Locator
+from tests.chunking.samples import SHARED, source
 
 
 def hit(name, kind="image", **texts):
@@ -255,3 +257,39 @@ def test_an_empty_answer_is_ignored():
     )
     assert answer.status == "unknown"
     assert unmatched({"a": color_frame("red")}, UnsureVQA({})).ask("What is it?").to_dict()["candidates"] == []
+
+
+class WhoReader:
+    """Scores sentences with a name 0.9 and others 0.1."""
+
+    reads = frozenset({"text"})
+
+    def score(self, query, candidates):
+        return np.array([0.9 if "Ferrier" in text else 0.1 for text in candidates])
+
+
+def test_a_reader_decides_which_sentence_answers():
+    passage = "The clock tower was built of stone. Anton Ferrier was its architect."
+    search = FixedSearch([hit("b", "text", text=passage)])
+    vqa = loaded(ScriptedVQA({}))
+    by_words, read = (Answerer(search, vqa, lambda _: (), reader=reader) for reader in (None, WhoReader()))
+    question = "Who built the clock tower?"
+    assert by_words.ask(question).answer == "The clock tower was built of stone."
+    answer = read.ask(question)
+    assert (answer.answer, answer.confidence) == ("Anton Ferrier was its architect.", 0.9)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared documents are missing")
+@pytest.mark.parametrize(
+    ("question", "quote"),
+    [
+        ("How many heads does the transformer use?", "we employ h = 8 parallel attention layers, or heads"),
+        ("How many layers does the encoder have?", "a stack of N = 6 identical layers"),
+        ("What optimizer was used?", "We used the Adam optimizer"),
+    ],
+)
+def test_a_paper_is_quoted(question, quote):
+    paper = chunk(source(SHARED / "documents" / "1706.03762.pdf", "pdf"))
+    pages = [hit(str(number), "page", text=page.text) for number, page in enumerate(paper)]
+    answer = Answerer(FixedSearch(pages), loaded(ScriptedVQA({})), lambda _: ()).ask(question, k=20)
+    assert quote in answer.answer and answer.status == "answered"
