@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import QueryCommand, RAGCommand
-from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, Model, Reranker
-from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
+from florence_rag.cli.options import (
+    VQA,
+    ContactSheet,
+    Count,
+    Filter,
+    Model,
+    Reranker,
+    absolute_path,
+    check_output_folder,
+)
+from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text, stderr
 from florence_rag.errors import InputError
 from florence_rag.retrieval.request import MAX_COUNT
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
+    from florence_rag.retrieval.query import Query
     from florence_rag.types import Box, Frame, Hit
 
 
@@ -51,6 +61,15 @@ class Search(QueryCommand):
         typer.Option(metavar="SHARE", help="The smallest relevance of a hit, from 0 to 1, for a calibrated embedder."),
     ] = None
     contact_sheet: ContactSheet = None
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=absolute_path,
+            callback=check_output_folder,
+            help="Also draw each image that was found, warmer where it shows what you look for.",
+        ),
+    ] = None
     reranker: Reranker = None
     model: Model = None
 
@@ -66,15 +85,19 @@ class Search(QueryCommand):
             to_query(self.text, frame, box)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
             parts = read_examples(rag.index, self.like or (), self.unlike or (), files=True)
+            query = to_query(self.text, frame, box, parts)
             hits = rag.search(
-                to_query(self.text, frame, box, parts),
+                query,
                 k=self.k,
                 kinds=self.kinds,
                 filter=self.filter,
                 min_relevance=self.min_relevance,
             )
             nothing = "Nothing found." if hits or not self.min_relevance else self._nothing_relevant(rag)
-            self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits, nothing))
+            record: dict[str, Any] = {"hits": [hit.to_dict() for hit in hits]}
+            if self.explain is not None:
+                record["heat_maps"] = draw_heat_maps(rag, query, hits, self.explain)
+            self.print(record, hits_to_text(hits, nothing))
             if self.contact_sheet:
                 image = Path(image_name(self.image)).name if self.image else None
                 title = " and ".join(filter(None, (image, self.text, *(self.like or ()))))
@@ -99,6 +122,26 @@ def _parse_box(text: str | None) -> Box | None:
     except ValueError as error:
         raise typer.BadParameter(f"--box is {text!r}; give fractions of the size, as 0.1,0.2,0.5,0.9") from error
     return check_box(edges)
+
+
+def draw_heat_maps(rag: FlorenceRAG, query: Query, hits: Sequence[Hit], folder: Path) -> dict[str, str]:
+    """Draw a heat map of each image among the hits, and return its file by the id of the hit."""
+    from florence_rag.types import middle_frame
+    from florence_rag.viz.drawing import heat_map
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for rank, hit in enumerate(hits, start=1):
+        if hit.kind == "text":
+            continue
+        try:
+            image = heat_map(middle_frame(rag.frames(hit)), rag.retriever.heat_map(hit, query), hit.locator.box)
+        except InputError as error:
+            stderr().print(plain(f"no heat map of hit {rank}: {error}"))
+            continue
+        drawn[hit.id] = str(folder / f"{rank:02}.png")
+        image.save(drawn[hit.id])
+    return drawn
 
 
 def draw_hits(

@@ -26,6 +26,7 @@ from florence_rag.index.base import Filter
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
 from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
+from florence_rag.retrieval.heat_map import occlusion_map
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_text_parts, sources_of
@@ -47,7 +48,7 @@ from florence_rag.retrieval.request import (
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
-from florence_rag.types import Hit, Kind, replace_fields
+from florence_rag.types import Hit, Kind, middle_frame, replace_fields
 from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)
@@ -271,6 +272,24 @@ class Retriever:
     def embed_query(self, query: str | Query) -> np.ndarray:
         """Return the unit vector (D,) of a query, which `search` compares with the index."""
         return embed_query(self._context, to_query(query)).unit
+
+    def heat_map(self, hit: Hit, query: str | Query) -> np.ndarray:
+        """Return how much each part of the image of a hit adds to its cosine to a query.
+
+        Args:
+            hit: An image, a page or a clip, of which the middle frame counts.
+            query: What was searched for.
+
+        Returns:
+            (8, 8) float32, 0 or more. Each of the 64 values costs the embedding of one image.
+
+        Raises:
+            InputError: If the hit is a passage of text, or its file is missing.
+        """
+        if hit.kind not in VISUAL_KINDS:
+            raise InputError(f"a passage has no image for a heat map: {hit.source!r:.300}")
+        vector, frames = self.embed_query(query), self._context.images.frames(hit)
+        return occlusion_map(self._context.models.embedder, middle_frame(frames), vector)
 
     def _find(self, request: SearchRequest, group: bool) -> list[Hit]:
         """Return enough hits for k groups, if there are that many."""

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import PurePath
+from typing import Protocol
+
+import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.jpeg import jpeg_uri
@@ -24,26 +28,43 @@ _GRAY = "color:#6e7781;overflow-wrap:anywhere"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@=^$])")
 
 
-def show(rag: FrameProvider, results: Result | Answer | Sequence[Result], *, side_px: int = SIDE_PX) -> Gallery:
+class HeatMapProvider(Protocol):
+    """An object that explains hits, such as `FlorenceRAG.retriever`."""
+
+    def heat_map(self, hit: Hit, query: str, /) -> np.ndarray:
+        """Return how much each part of the image of a hit adds to its similarity to a query, (rows, columns)."""
+        ...
+
+
+def show(
+    rag: FrameProvider,
+    results: Result | Answer | Sequence[Result],
+    *,
+    side_px: int = SIDE_PX,
+    query: str | None = None,
+) -> Gallery:
     """Show hits, citations, or an answer with its citations.
 
     Args:
         rag: The FlorenceRAG that they come from.
         results: A hit, a citation, an answer, or a list of hits or citations.
         side_px: The largest width and height of a thumbnail.
+        query: A text. Images of hits are drawn warmer where they show it, which costs 64 embeddings for each of them.
 
     Returns:
         A gallery that a notebook displays.
 
     Raises:
-        InputError: If a result is something else.
+        InputError: If a result is something else, or a query is given for an object that draws no heat maps.
     """
+    if query is not None and not hasattr(rag, "retriever"):
+        raise InputError(f"a {type(rag).__name__} draws no heat maps; give a FlorenceRAG, or no query")
     if isinstance(results, Answer):
-        return Gallery(rag, results.citations, results, side_px)
+        return Gallery(rag, results.citations, results, side_px, query)
     each = [results] if isinstance(results, Hit | Citation) else list(results)
     if others := [one for one in each if not isinstance(one, Hit | Citation)]:
         raise InputError(f"a {type(others[0]).__name__} cannot be shown; give hits, citations or an answer")
-    return Gallery(rag, each, None, side_px)
+    return Gallery(rag, each, None, side_px, query)
 
 
 def link_to(source: str, locator: Locator) -> str:
@@ -121,12 +142,18 @@ class Gallery:
     """
 
     def __init__(
-        self, rag: FrameProvider, results: Sequence[Result], answer: Answer | None = None, side_px: int = SIDE_PX
+        self,
+        rag: FrameProvider,
+        results: Sequence[Result],
+        answer: Answer | None = None,
+        side_px: int = SIDE_PX,
+        query: str | None = None,
     ) -> None:
         self.answer = answer
         self.results = tuple(results)
         self._rag = rag
         self._side_px = side_px
+        self._query = query
 
     def __repr__(self) -> str:
         return "\n".join(card.text() for card in self.cards(images=False)) or "Nothing found."
@@ -137,7 +164,15 @@ class Gallery:
     def cards(self, images: bool = True) -> Iterator[Card]:
         """Yield a card for each hit or citation."""
         for number, result in enumerate(self.results, start=1):
-            yield Card(number, result, thumbnail_of(self._rag, result, self._side_px) if images else None)
+            yield Card(number, result, self._thumbnail(result) if images else None)
+
+    def _thumbnail(self, result: Result) -> bytes | None:
+        weights = None
+        if self._query and isinstance(result, Hit):
+            explainer: HeatMapProvider = getattr(self._rag, "retriever")  # noqa: B009 - not every provider has one
+            with suppress(InputError):  # a passage, or a file that is gone
+                weights = explainer.heat_map(result, self._query)
+        return thumbnail_of(self._rag, result, self._side_px, weights)
 
     def html(self) -> str:
         """Return a self-contained fragment of HTML."""

@@ -5,12 +5,13 @@ import io
 import re
 from typing import Protocol
 
+import numpy as np
 from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.types import Box, Citation, Frame, Hit, middle_index
-from florence_rag.viz.drawing import Polygons, outline, polygons_of
+from florence_rag.viz.drawing import Polygons, heat_map, outline, polygons_of
 
 SIDE_PX = 320
 GAP_PX = 4
@@ -47,13 +48,16 @@ def from_data_uri(uri: str) -> bytes:
     return base64.b64decode(found[1])
 
 
-def thumbnail_of(rag: FrameProvider, result: Hit | Citation, side_px: int = SIDE_PX) -> bytes | None:
+def thumbnail_of(
+    rag: FrameProvider, result: Hit | Citation, side_px: int = SIDE_PX, weights: np.ndarray | None = None
+) -> bytes | None:
     """Return a JPEG thumbnail: an image or a page with its box, a clip as three of its frames.
 
     Args:
         rag: The FlorenceRAG that the hit or citation comes from.
         result: The hit or citation.
         side_px: The largest width and height of each frame in the thumbnail.
+        weights: A heat map (rows, columns) of the middle frame, which is drawn into it.
 
     Returns:
         The JPEG file; None for a passage of text, and if the file is missing.
@@ -64,7 +68,10 @@ def thumbnail_of(rag: FrameProvider, result: Hit | Citation, side_px: int = SIDE
     middle, images = middle_index(frames), []
     for position in sorted({0, middle, len(frames) - 1}):
         box = result.locator.box if position == middle else None
-        images.append(_shrink(Image.fromarray(frames[position]), box, side_px, polygons_of(hit)))
+        image = Image.fromarray(frames[position])
+        if weights is not None and position == middle:
+            image = heat_map(frames[position], weights)
+        images.append(_shrink(image, box, side_px, polygons_of(hit)))
     width = sum(image.width + GAP_PX for image in images) - GAP_PX
     strip = Image.new("RGB", (width, max(image.height for image in images)), "white")
     left = 0

@@ -95,6 +95,26 @@ def test_search_says_when_nothing_is_found(run, photos):
     assert run("search", "red", "--kind", "clip").out.strip() == "Nothing found."
 
 
+def test_search_draws_heat_maps_of_the_images_it_finds(run, photos, tmp_path):
+    Image.fromarray(color_frame("blue", "red")).save(photos / "both.png")
+    run("index", photos)
+    outcome = run("search", "a red thing at seven", "--explain", tmp_path / "why" / "red", "--json")
+    hits, drawn = outcome.json["hits"], outcome.json["heat_maps"]
+    assert drawn.keys() == {hit["id"] for hit in hits if hit["kind"] == "image"} and "text" in {h["kind"] for h in hits}
+    both = next(hit["id"] for hit in hits if hit["source"].endswith("both.png"))
+    with Image.open(drawn[both]) as image:
+        assert image.getpixel((2, 24)) == (0, 0, 255) != image.getpixel((40, 24))
+        assert image.getpixel((40, 24))[1] > 50  # warmed, which red alone is not
+    assert run("search", "red").code == 0 and "heat_maps" not in run("search", "red", "--json").json
+
+
+def test_a_file_that_is_gone_has_no_heat_map(run, photos, tmp_path):
+    run("index", photos)
+    (photos / "red.png").unlink()
+    outcome = run("search", "red", "-k", "2", "--explain", tmp_path / "why", "--kind", "image", "--json")
+    assert len(outcome.json["heat_maps"]) == 1 and "no heat map of hit 1: " in outcome.err
+
+
 def test_search_draws_a_contact_sheet(run, photos, tmp_path):
     run("index", photos)
     sheet = tmp_path / "sheet.png"

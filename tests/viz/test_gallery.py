@@ -68,6 +68,18 @@ def test_the_thumbnail_shows_the_image(rag):
     assert np.abs(pixels.astype(int) - COLORS["blue"]).max() < 8
 
 
+def test_an_image_is_warmer_where_it_shows_the_query(rag, monkeypatch):
+    left = np.repeat([[1.0, 0.0]], 2, axis=0)
+    monkeypatch.setattr(rag.retriever, "heat_map", lambda hit, query: left if query == "blue" else 0 * left)
+    (hit,) = rag.search("blue", k=1, kinds={"image"})
+    plain, cold, warm = (show(rag, hit, query=query).html() for query in (None, "pink", "blue"))
+    assert plain == cold and Elements(warm).text == Elements(plain).text
+    red = image_of(warm)[..., 0].astype(int)
+    assert red[:, 5].min() > 100 > 50 > red[:, -5].max()
+    with pytest.raises(InputError, match="MemoryIndex draws no heat maps"):
+        show(rag.index, hit, query="blue")
+
+
 def test_a_box_is_drawn(rag):
     (hit,) = rag.search("blue", k=1, kinds={"image"})
     citation = Citation(hit.id, "image", hit.source, Locator(box=(0.25, 0.25, 0.75, 0.75)), confidence=0.5)
