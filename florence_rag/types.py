@@ -206,18 +206,15 @@ class Hit:
         source: The file that contains it; of an item, the "source" of its metadata, or else its uri.
         locator: Its place in the source.
         score: Larger is better; comparable within one search only.
-        relevance: The probability in [0, 1] that the chunk is what the query asks for; comparable between searches and
-            between kinds of chunks. None if nothing is known of how the embedder's cosines relate to it.
+        relevance: The probability in [0, 1] that the chunk is what the query asks for; None if it is not known.
         similarity: The cosine of each search that found the chunk by a vector: "image", "text" or "text_dense".
-        term_share: How much of the query's terms, weighted by their rarity, one sentence of the chunk contains, in
-            [0, 1]; None if it was not found by terms.
+        term_share: The share of the query's terms, by rarity, in one sentence; None if it was not found by terms.
         text: The passage, the text layer of the page, or the transcript of the clip.
         caption: The caption.
         ocr: The OCR text.
         explanation: One line for a person that says why the chunk was found.
         metadata: The metadata of the chunk.
-        grouped_hits: Hits that are shown as one with this one, best first: other clips of its video, near-duplicate
-            images, other shots of its burst.
+        grouped_hits: Hits that are shown as one with this one, best first, such as other clips of its video.
         is_item: Whether a program added the chunk as an item under this id.
     """
 
@@ -295,8 +292,7 @@ class Citation:
         locator: Its place in the source.
         quote: The text that the answer relies on; "" if a model examined the image.
         confidence: The confidence of the answer from this chunk, in [0, 1].
-        thumbnail: A small JPEG as a data URI, of an image that is not in the index; `florence_rag.viz.thumbnail_of`
-            draws the others.
+        thumbnail: A small JPEG as a data URI, of an image that is not in the index; "" for others.
         cached_from: One line about the cached answer that is repeated; "" if there is none.
         relevance: The relevance of the hit; None if it is not known.
     """
@@ -319,12 +315,8 @@ class Citation:
     def to_dict(self) -> dict[str, Any]:
         """Return the citation, ready for JSON, without an empty thumbnail or cached_from, or an unknown relevance."""
         row = {**asdict(self), "locator": self.locator.to_dict()}
-        optional = {"thumbnail": "", "cached_from": "", "relevance": None}
-        return {name: value for name, value in row.items() if name not in optional or value != optional[name]}
-
-
-AnswerStatus = Literal["answered", "unknown", "not_found", "not_a_question"]
-"""Whether a question is answered, is not answered by what was found, finds nothing relevant, or is none."""
+        optional = ("thumbnail", "cached_from", "relevance")
+        return {name: value for name, value in row.items() if name not in optional or value not in ("", None)}
 
 
 @validate_arguments
@@ -337,8 +329,7 @@ class Answer:
         confidence: Its confidence in [0, 1]; None if the model gives none.
         citations: The evidence, best first.
         candidates: Other answers with their confidence, best first.
-        status: "answered"; "unknown", if no evidence is strong enough; "not_found", if no hit is relevant enough;
-            "not_a_question", if the text is none: then relevant hits are cited, as a search finds them.
+        status: Whether it is an answer; "unknown" means weak evidence. A text that is no question has its hits cited.
         considered: The best of the hits that are not relevant enough, if there is nothing to cite.
     """
 
@@ -346,15 +337,13 @@ class Answer:
     confidence: float | None
     citations: tuple[Citation, ...] = ()
     candidates: tuple[tuple[str, float], ...] = ()
-    status: AnswerStatus = "answered"
+    status: Literal["answered", "unknown", "not_found", "not_a_question"] = "answered"
     considered: tuple[Citation, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer, ready for JSON."""
         return {
-            "answer": self.answer,
-            "status": self.status,
-            "confidence": self.confidence,
+            **asdict(self),
             "citations": [citation.to_dict() for citation in self.citations],
             "candidates": [list(candidate) for candidate in self.candidates],
             "considered": [citation.to_dict() for citation in self.considered],
