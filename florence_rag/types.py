@@ -91,10 +91,8 @@ class Locator:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the coordinates that apply, ready for JSON."""
-        coordinates = ((name, getattr(self, name)) for name in self.__slots__)  # asdict takes ten times as long
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in coordinates if value is not None
-        }
+        row = {name: getattr(self, name) for name in self.__slots__}  # asdict takes ten times as long
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in row.items() if each is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Locator:
@@ -265,19 +263,9 @@ class Hit:
             "similarity": dict(self.similarity) or None,
             "term_share": self.term_share,
             "metadata": self.public_metadata or None,
+            "grouped_hits": [hit.to_dict() for hit in self.grouped_hits] or None,
         }
-        row |= {name: value for name, value in optional.items() if value is not None}
-        if self.grouped_hits:
-            row["grouped_hits"] = [hit.to_dict() for hit in self.grouped_hits]
-        return row
-
-
-def replace_fields(hit: Hit, **changes: Any) -> Hit:
-    """Return a copy of a hit with other values of this package; `dataclasses.replace` would check all values again."""
-    copied = object.__new__(Hit)
-    for name in Hit.__slots__:
-        object.__setattr__(copied, name, changes[name] if name in changes else getattr(hit, name))
-    return copied
+        return row | {name: value for name, value in optional.items() if value is not None}
 
 
 @validate_arguments

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from florence_rag.retrieval.relevance import combine
-from florence_rag.types import Hit, replace_fields
+from florence_rag.types import Hit
 
 REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
@@ -75,6 +75,14 @@ def _numbers(found: Mapping[str, RankedHit]) -> dict[str, Any]:
         "similarity": {name: each.similarity for name, each in found.items() if each.similarity is not None},
         "term_share": next((each.term_share for each in found.values() if each.term_share is not None), None),
     }
+
+
+def replace_fields(hit: Hit, **changes: Any) -> Hit:
+    """Return a copy of a hit with other values of this package; `dataclasses.replace` would check all values again."""
+    copied = object.__new__(Hit)
+    for name in Hit.__slots__:
+        object.__setattr__(copied, name, changes[name] if name in changes else getattr(hit, name))
+    return copied
 
 
 def rank_regions(hits: Sequence[Hit]) -> list[Hit]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from florence_rag.retrieval.fusion import replace_fields
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes
-from florence_rag.types import Hit, replace_fields
+from florence_rag.types import Hit
 
 MAX_OVERLAP = 0.5
 

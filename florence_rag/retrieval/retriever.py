@@ -24,7 +24,7 @@ from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
-from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
+from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions, replace_fields
 from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
 from florence_rag.retrieval.heat_map import occlusion_map
 from florence_rag.retrieval.mmr import pick_diverse
@@ -48,7 +48,7 @@ from florence_rag.retrieval.request import (
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
-from florence_rag.types import Hit, Kind, middle_frame, replace_fields
+from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)

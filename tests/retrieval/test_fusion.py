@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, rank_regions
+from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, rank_regions, replace_fields
 from florence_rag.retrieval.fusion import fuse as fuse_by_rank
 from florence_rag.types import Hit, Locator
 
@@ -76,3 +78,9 @@ def test_a_whole_image_that_fits_comes_before_a_region_that_fits_in_part():
 def test_regions_of_images_that_were_not_found_keep_their_order():
     hits = [scored("a", 0.9, BOX), scored("b", 0.7, BOX), scored("c", 0.3, BOX)]
     assert rank_regions(hits) == hits
+
+
+def test_a_changed_copy_of_a_hit_has_all_other_fields():
+    hit = Hit("1", "image", "/a.jpg", Locator(page=2), 0.5, "text", "caption", "ocr", "why", {"a": 1}, (), True, 0.9)
+    changes = {"score": 0.7, "explanation": "other", "grouped_hits": (hit,)}
+    assert replace_fields(hit, **changes) == replace(hit, **changes) and hit.score == 0.5
