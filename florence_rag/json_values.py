@@ -125,7 +125,7 @@ class _Conversion:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return clean(value)
+            return clean(str.__str__(value))  # plain, also of a subclass such as numpy's
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else None if math.isnan(value) else repr(float(value))
         if value.bit_length() > _MAX_BITS:
