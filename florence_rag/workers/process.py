@@ -78,12 +78,12 @@ class Worker:
                 return message
 
     def starved_s(self) -> float:
-        """Return for how many seconds its threads have waited for a processor, 0.0 where the system does not say."""
-        total = 0
+        """Return how long one of its threads has waited for a processor, in seconds; 0.0 if unknown."""
+        longest = 0
         for file in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
             with suppress(OSError, ValueError, IndexError):  # the thread has ended
-                total += int(file.read_text().split()[1])
-        return total / 1e9
+                longest = max(longest, int(file.read_text().split()[1]))
+        return longest / 1e9
 
     def kill(self) -> int | None:
         """End the process, and return its exit code."""
