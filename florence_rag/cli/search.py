@@ -207,7 +207,7 @@ class Ask(QueryCommand):
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="The smallest relevance of a hit, from 0 to 1. By default that of 5 % false alarms, if it is known.",
+            help="The smallest relevance of a hit, from 0 to 1. By default 0.03, if the relevance is known.",
         ),
     ] = None
     reranker: Reranker = None

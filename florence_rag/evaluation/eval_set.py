@@ -160,7 +160,7 @@ def build_eval_set(
     queries = tuple(query for sample in samples.values() for query in sample.queries())
     if not queries:
         raise InputError(
-            f"no chunk has {' or '.join(samples)} to take queries from; index with --captioner or --ocr always, tag "
+            f"no chunk has {' or '.join(samples)} to take queries from; run florence-rag index --ocr always, tag "
             "images, or write queries.jsonl and qrels.jsonl yourself"
         )
     return EvalSet(queries, level)

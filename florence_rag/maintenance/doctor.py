@@ -179,7 +179,7 @@ class _Scan:
     def duplicates(self) -> Measurement:
         """Return the share of chunks whose vector is that of an earlier one."""
         share = max(self.rows - len(self.wrong) - len(self.distinct), 0) / max(self.rows, 1)
-        advice = "index with --near-duplicates drop, or delete the copies with florence-rag delete"
+        advice = "run florence-rag index --near-duplicates drop, or delete the copies with florence-rag delete"
         text = f"{share:.1%} of {self.rows:,} chunks are copies of others"
         return Measurement("duplicates", share, text, advice if share > _MAX_COPIES else "")
 
@@ -204,7 +204,7 @@ def _recall(recalls: Sequence[float], index_type: str) -> Measurement:
         return Measurement("recall", None, "there are too few chunks to measure the recall of the index")
     recall = float(np.mean(recalls))
     text = f"the index {index_type} finds {recall:.1%} of the {_K} exact neighbors of {len(recalls)} chunks"
-    advice = "index with --index-type flat, which is exact, or another type of docs/scale.md"
+    advice = "run florence-rag index --index-type flat, which is exact, or choose another type of docs/scale.md"
     return Measurement("recall", recall, text, advice if recall < _MIN_RECALL else "")
 
 

@@ -92,7 +92,7 @@ def calibration_of(embedder: EmbedderInfo) -> Mapping[str, Calibration]:
 
 
 def usual_min_relevance(embedder: EmbedderInfo) -> float:
-    """Return the relevance that hits of 95 % of the queries for absent subjects do not reach; 0 if it is not known."""
+    """Return the relevance below which a hit is nearly certainly wrong; 0 if it is not known."""
     known = (table["min_relevance"] for table in _tables() if table["fingerprint"] == embedder.fingerprint)
     return float(next(known, 0.0))
 

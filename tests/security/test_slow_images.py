@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.chunking import limited, read_image
+from florence_rag.chunking import read_image
 from florence_rag.context import Models
 from florence_rag.errors import BatchError, MediaError, TimeLimitError
+from florence_rag.sources import limited
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex
 from florence_rag.tools import AskImage
 from florence_rag.workers import Limits
