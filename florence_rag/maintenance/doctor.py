@@ -211,7 +211,7 @@ def _recall(recalls: Sequence[float], index_type: str) -> Measurement:
 def _files(index: MilvusIndex) -> Iterator[Measurement]:
     info = index.info()
     text = f"{info.failures} files could not be read, and {info.sources} could"
-    advice = "see the reasons with florence-rag failures, and try again with --retry" if info.failures else ""
+    advice = "see the reasons with florence-rag failures, and try again with florence-rag failures --retry" if info.failures else ""
     yield Measurement("failed files", info.failures, text, advice)
     missing = [reason for reason in info.skipped if "install " in reason]
     advice = f"install what is missing: {', '.join(missing)}" if missing else ""
