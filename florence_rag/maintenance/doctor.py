@@ -211,7 +211,7 @@ def _recall(recalls: Sequence[float], index_type: str) -> Measurement:
 def _files(index: MilvusIndex) -> Iterator[Measurement]:
     info = index.info()
     text = f"{info.failures} files could not be read, and {info.sources} could"
-    advice = "see the reasons with florence-rag failures, and try again with florence-rag failures --retry" if info.failures else ""
+    advice = "see florence-rag failures; to read them again, florence-rag failures --retry" if info.failures else ""
     yield Measurement("failed files", info.failures, text, advice)
     missing = [reason for reason in info.skipped if "install " in reason]
     advice = f"install what is missing: {', '.join(missing)}" if missing else ""
@@ -242,7 +242,7 @@ def _stages(context: Context, hits: Sequence[Hit], searches: Sequence[float]) ->
     slowest = max(seconds, key=seconds.__getitem__)
     text = ", ".join(f"{name} takes {spent * 1000:.0f} ms" for name, spent in seconds.items())
     cures = {
-        "embedding a query": "use a GPU, a smaller embedder, or --backend openvino",
+        "embedding a query": "use a GPU, a smaller embedder, or the backend openvino",
         "searching vectors": "use an index type for more chunks, such as hnsw on a server; see docs/scale.md",
         "searching words": "move the database to a Milvus server; see docs/scale.md",
     }

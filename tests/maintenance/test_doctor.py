@@ -106,7 +106,7 @@ def test_a_slow_stage_is_named(rag, monkeypatch):
     monkeypatch.setattr(rag.models.embedder, "embed_texts", lambda texts: (time.sleep(0.1), embed(texts))[1])
     monkeypatch.setattr(doctor, "_SLOW_S", 0.05)
     slow = diagnose(rag.context)["slow stages"]
-    assert slow.value >= 0.1 and "--backend openvino" in slow.advice
+    assert slow.value >= 0.1 and "the backend openvino" in slow.advice
 
 
 def test_only_an_index_in_milvus_can_be_measured():
