@@ -67,7 +67,7 @@ bench-all: bench ## Measure also what takes longer: precision, index types, dete
 	$(BIN)/python benchmarks/lite.py
 	$(BIN)/python benchmarks/plugins.py
 
-reliability: $(VENV)/.dev ## Kill, starve and overload the database for ten minutes, and print what it survived
+reliability: $(VENV)/.dev ## Kill, starve and overload the database for twelve minutes, and print what it survived
 	$(BIN)/python benchmarks/reliability/run_all.py $(ARGS)
 
 reliability-all: $(VENV)/.dev ## The same for hours: 100 kills, 100,000 images, readers and a writer for 20 minutes

@@ -1,6 +1,6 @@
 """Run all reliability programs, and print one table: make reliability, or make reliability-all.
 
-The short version takes about ten minutes on two idle processors; there, each program has a time limit. The long version
+The short version takes about twelve minutes on two processors; there, each program has a time limit. The long version
 takes hours and may be interrupted: a program that has ended well is not run again, and the table shows when it ran.
 Delete the folder of the results to run everything again.
 """
