@@ -180,8 +180,8 @@ def fill(index: MilvusIndex, size: int) -> dict[str, list[set[str]]]:
         nearest.add(vectors, start)
         index.load_rows(chunk_to_row(chunk_of(start + number), vector) for number, vector in enumerate(vectors))
         print(f"{start + len(vectors):,} of {size:,} rows", flush=True)
-    index.flush()
     client, name = index.chunks.connection.client, index.chunks.name
+    client.flush(name)  # rows of segments that are not sealed are searched by another index
     job = client.compact(name)
     while client.get_compaction_state(job) != "Completed":
         time.sleep(1)
