@@ -4,8 +4,8 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("the blue wall")
-    assert found["question"] == "the blue wall"
+    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("Is the wall blue?")
+    assert found["question"] == "Is the wall blue?"
     assert found["answer"] in ("blue [1]", "red [2]")  # each wall has one color, so the VQA double is equally confident
     example.show(found)
     printed = capsys.readouterr().out.splitlines()
@@ -15,13 +15,15 @@ def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
 
 async def test_it_runs_async(load_example, rag):
     example = load_example("langchain_rag")
-    found = await example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image), k=1).ainvoke("a red wall")
+    found = await example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image), k=1).ainvoke(
+        "Is a wall red?"
+    )
     assert found["answer"] == "red [1]"
 
 
 def test_the_message_holds_images_as_standard_blocks(load_example, rag):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("a wall")
+    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("Is it a wall?")
     system, user = example.to_messages(found)
     assert isinstance(system, SystemMessage) and isinstance(user, HumanMessage)
     kinds = [block["type"] for block in user.content_blocks]

@@ -20,7 +20,7 @@ def loop():
 def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
     """LlamaIndex numbers the text of an image, then the image."""
     example = load_example("llama_index_query")
-    response = example.build_engine(rag, example.load_llm(None, rag), k=1).query("the blue wall")
+    response = example.build_engine(rag, example.load_llm(None, rag), k=1).query("What color is the blue wall?")
     example.show(response)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "blue [2]"
@@ -30,7 +30,7 @@ def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
 async def test_it_runs_async(load_example, rag):
     example = load_example("llama_index_query")
     engine = example.build_engine(rag, example.load_llm(None, rag))
-    response = await engine.aquery("a red wall")
+    response = await engine.aquery("What color is a red wall?")
     assert str(response) in ("red [2]", "blue [4]")  # each wall has one color, so the VQA double is equally confident
     assert [node.node.image_resource is not None for node in response.source_nodes] == [False, True, False, True]
 
@@ -46,7 +46,7 @@ def test_the_message_numbers_the_images(load_example, rag):
 
     llm = example.load_llm(None, rag)
     llm.response_generator = keep
-    example.build_engine(rag, llm).query("a red wall")
+    example.build_engine(rag, llm).query("What color is a red wall?")
     blocks = messages[-1].blocks
     kinds = [type(block) for block in blocks]
     assert kinds == [TextBlock, ImageBlock, TextBlock, ImageBlock, TextBlock]
