@@ -307,7 +307,7 @@ class Connection:
     def rows_of(
         self, collection: str, ids: Sequence[str], fields: list[str], *, consistency: str | None = None
     ) -> dict[str, Row]:
-        """Return the rows of those ids that exist, by id. consistency: by default that of the collection."""
+        """Return the rows of those ids that exist, by id. consistency: by default that of searches."""
         found: dict[str, Row] = {}
         for some in batched(ids, _IDS_PER_CALL):
             query = partial(self._query_ids, collection, fields=fields, consistency=consistency)

@@ -230,7 +230,8 @@ class Ledger:
 
     def settings(self) -> Settings | None:
         """Return the settings, or None if a kill came between creating the ledger and writing them."""
-        row = self._connection.rows_of(self.name, [SETTINGS_ID], _FIELDS).get(SETTINGS_ID)
+        # They decide how everything else is read, so none of seconds ago will do.
+        row = self._connection.rows_of(self.name, [SETTINGS_ID], _FIELDS, consistency="Strong").get(SETTINGS_ID)
         with damage_reported("the record of the settings", self._connection.address):
             return Settings.from_row(row, f"the index {self._where}") if row else None
 
