@@ -2,11 +2,13 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import florence_rag
 from florence_rag.cli.app import app
 from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 
@@ -21,7 +23,8 @@ COMMANDS = [
 def test_the_commands_run(own_index: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert COMMANDS[0] == "python -m recipes.florence_tiny.synthetic.dataset_export data/"
-    export_datasets(tmp_path / "data", 9)
+    export_datasets(tmp_path / "data", 24)
+    shutil.copytree(Path(florence_rag.__file__).parent / "assets" / "florence_tiny" / "meter", tmp_path / "my-model")
     for command in COMMANDS[1:]:
         if (" eval " in command) == own_index:
             continue
