@@ -258,7 +258,7 @@ class FlorenceRAG:
             llm: A LangChain chat model or its name; by default the VQA model and quotes from passages answer.
             image: The image to ask about, instead of the index.
             cache_answers: As in the class.
-            min_relevance: The least relevance of a hit; by default 0.03, if it is known. 0 leaves nothing out.
+            min_relevance: The least relevance of a hit; by default, none is left out.
         """
         if image is not None:
             return self._questions.ask_about(image, question, llm, cache_answers)

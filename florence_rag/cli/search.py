@@ -207,7 +207,7 @@ class Ask(QueryCommand):
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="The smallest relevance of a hit, from 0 to 1. By default 0.03, if the relevance is known.",
+            help="The smallest relevance of a hit, from 0 to 1. By default, none is left out.",
         ),
     ] = None
     reranker: Reranker = None
