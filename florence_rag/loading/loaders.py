@@ -5,13 +5,11 @@ A loader receives a card and the `ModelLoader`, and imports the libraries of its
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
-from florence_rag.loading.model_loader import ModelLoader, ModelRole
+from florence_rag.loading.model_loader import Load, ModelLoader, ModelRole
 from florence_rag.models.registry import ModelCard, model_type, read_config
 from florence_rag.perception import base as perception
 
@@ -167,14 +165,14 @@ def _meter_reranker(card: ModelCard, loader: ModelLoader) -> perception.Reranker
     return perception.MatcherReranker(_meter_matcher(card, loader))
 
 
-def _calibrated(load: Callable[[ModelCard, ModelLoader], Any]) -> Callable[[ModelCard, ModelLoader], Any]:
+def _calibrated(load: Load[Any]) -> Load[perception.VisualQA]:
     """Return a loader of a VQA model that applies the calibration in the folder of the model, if there is one."""
 
     def load_calibrated(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
         from florence_rag.perception.vqa_calibration import CalibratedVQA, VQACalibration
 
         vqa: perception.VisualQA = loader.shared(load, card).get()
-        calibration = VQACalibration.read(Path(loader.fetch(card).source))
+        calibration = VQACalibration.read(loader.fetch(card).source)
         return CalibratedVQA(vqa, calibration) if calibration else vqa
 
     return load_calibrated

@@ -18,6 +18,8 @@ from florence_rag.models.registry import CARDS, Family, ModelCard, Role, find_mo
 from florence_rag.telemetry import get_logger, timed
 
 T = TypeVar("T")
+Load = Callable[[ModelCard, "ModelLoader"], T]
+"""Loads a component for the card of a model."""
 
 log = get_logger(__name__)
 
@@ -32,7 +34,7 @@ class ModelRole(Generic[T]):
     """
 
     names: tuple[Role, ...]
-    loaders: dict[Family, Callable[[ModelCard, ModelLoader], T]]
+    loaders: dict[Family, Load[T]]
     otherwise: str = "or name another model"
 
     def card(self, model: str) -> ModelCard:
@@ -57,6 +59,7 @@ class ModelLoader:
         self.options = options or ModelOptions.from_environment()
         self._upcoming = upcoming
         self._shared: dict[tuple[object, str], LazyValue[Any]] = {}
+        self._fetched: dict[ModelCard, ModelCard] = {}
 
     def load(self, role: ModelRole[T], card: ModelCard) -> T:
         """Load a new component now; missing files are a MissingModelError."""
@@ -68,7 +71,7 @@ class ModelLoader:
         with _alternative(role):
             self.fetch(card)
 
-    def _load(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> T:
+    def _load(self, load: Load[T], card: ModelCard) -> T:
         try:
             with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
                 loaded = load(card, self)
@@ -94,13 +97,18 @@ class ModelLoader:
         with _alternative(role):
             return component.get()
 
-    def shared(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> LazyValue[T]:
+    def shared(self, load: Load[T], card: ModelCard) -> LazyValue[T]:
         """Return what a function loads for a card; every call with the same arguments returns the same value."""
         lazy: LazyValue[T] = LazyValue(lambda: self._load(load, card), card.name)
         return self._shared.setdefault((load, card.source), lazy)
 
     def fetch(self, card: ModelCard) -> ModelCard:
-        """Return the card with its files on this machine, after downloading or converting them if necessary."""
+        """Return the card with its files on this machine, after downloading or converting them once if necessary."""
+        if card not in self._fetched:
+            self._fetched[card] = self._fetch(card)
+        return self._fetched[card]
+
+    def _fetch(self, card: ModelCard) -> ModelCard:
         if not card.download_kind and not Path(card.source).is_file():
             return card
         from florence_rag.models.downloads import Fetcher

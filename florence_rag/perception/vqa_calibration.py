@@ -57,9 +57,9 @@ class VQACalibration:
         return cls(slope, offset)
 
     @classmethod
-    def read(cls, folder: Path) -> Self | None:
+    def read(cls, folder: str | Path) -> Self | None:
         """Read the calibration in the folder of a model; None if there is none."""
-        file = folder / CALIBRATION_FILE
+        file = Path(folder) / CALIBRATION_FILE
         if not file.is_file():
             return None
         values = read_json(file)
