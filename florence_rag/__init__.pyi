@@ -28,9 +28,9 @@ from .perception.base import TextRegion as TextRegion
 from .perception.base import VisualQA as VisualQA
 from .perception.base import VQAResult as VQAResult
 from .rag import FlorenceRAG as FlorenceRAG
+from .retrieval.config import RetrievalConfig as RetrievalConfig
 from .retrieval.query import Query as Query
 from .retrieval.query import QueryPart as QueryPart
-from .retrieval.retriever import RetrievalConfig as RetrievalConfig
 from .types import Answer as Answer
 from .types import Chunk as Chunk
 from .types import Citation as Citation

@@ -9,7 +9,7 @@ from florence_rag.chunking import ChunkingConfig
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.ingest.read_stage import OCRMode
 from florence_rag.loading.database import DatabaseOptions
-from florence_rag.retrieval.retriever import RetrievalConfig
+from florence_rag.retrieval.config import RetrievalConfig
 
 
 class CommonSettings(TypedDict, total=False):

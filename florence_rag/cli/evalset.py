@@ -93,7 +93,7 @@ class Run(QueryCommand):
     def run(self) -> None:
         from florence_rag.evaluation.eval_set import EvalSet
         from florence_rag.evaluation.ranking import measure, run_queries, write_run
-        from florence_rag.retrieval.retriever import RetrievalConfig
+        from florence_rag.retrieval.config import RetrievalConfig
 
         weights: dict[str, Any] = {f"{branch}_weight": 0.0 for branch in self.without or ()}
         config, queries = RetrievalConfig(**weights), EvalSet.read(self.folder)

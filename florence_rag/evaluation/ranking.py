@@ -27,7 +27,8 @@ from florence_rag.evaluation.eval_set import EvalSet
 from florence_rag.evaluation.image_reading import Track
 from florence_rag.evaluation.report import Metric
 from florence_rag.index.base import ChunkIndex, Filter
-from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
+from florence_rag.retrieval.config import RetrievalConfig
+from florence_rag.retrieval.retriever import Retriever
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Kind
 from florence_rag.validation import validate_arguments

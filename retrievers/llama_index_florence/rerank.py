@@ -14,9 +14,9 @@ from florence_rag.chunking import read_image
 from florence_rag.loading.loaders import RERANKER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.perception.base import Matcher, MatcherReranker, Reranker
+from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.query import to_query
 from florence_rag.retrieval.reranking import rerank
-from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
 from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import node_to_image

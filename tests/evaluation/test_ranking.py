@@ -10,7 +10,7 @@ from florence_rag.evaluation.bootstrap import randomization_test
 from florence_rag.evaluation.eval_set import EvalQuery, EvalSet, build_eval_set
 from florence_rag.evaluation.ranking import compare_runs, measure, read_run, run_queries, score_ranking, write_run
 from florence_rag.rag import FlorenceRAG
-from florence_rag.retrieval.retriever import RetrievalConfig
+from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
 
 

@@ -6,8 +6,9 @@ from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.perception.base import MatcherReranker
+from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.query import Query, QueryPart, to_query
-from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
+from florence_rag.retrieval.retriever import Retriever
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, SynonymEmbedder, color_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
