@@ -2,6 +2,8 @@
 
 from .answering.llm import LLMConfig as LLMConfig
 from .answering.vqa_answerer import AnsweringConfig as AnsweringConfig
+from .chat.session import Chat as Chat
+from .chat.turn import Turn as Turn
 from .chunking import ChunkingConfig as ChunkingConfig
 from .embedding.base import Embedder as Embedder
 from .errors import FlorenceError as FlorenceError

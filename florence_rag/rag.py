@@ -9,6 +9,7 @@ from threading import Event
 from typing import Unpack
 
 from florence_rag.answering.llm import ChatModel
+from florence_rag.chat.session import Chat, ChatOptions
 from florence_rag.chunking import ImageInput
 from florence_rag.context import Context, Models
 from florence_rag.embedding.base import Embedder
@@ -213,14 +214,7 @@ class FlorenceRAG:
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
     ) -> list[Hit]:
-        """Return the k clips and actions in videos that fit a text best; their locators say from when to when.
-
-        Args:
-            text: What happens.
-            k: The number of moments.
-            filter: As for `search`.
-            overlapping: Whether to return moments that mostly overlap a better one.
-        """
+        """Return the k clips and actions in videos that fit a text best; unless `overlapping`, without repetitions."""
         return self.retriever.find_moments(text, k, filter=filter, overlapping=overlapping)
 
     def recommend(
@@ -263,6 +257,10 @@ class FlorenceRAG:
         if image is not None:
             return self._questions.ask_about(image, question, llm, cache_answers)
         return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance)
+
+    def chat(self, llm: str | ChatModel | None = None, **options: Unpack[ChatOptions]) -> Chat:
+        """Begin a conversation by a LangChain chat model, its name, or without one; see `Chat` and `ChatOptions`."""
+        return Chat(self.context, self.retriever, self._questions, llm, **options)
 
     def ask_image(self, image: ImageInput, question: str) -> VQAResult:
         """Return what the VQA model answers about one image: a file, pixels, or the id of an indexed chunk."""

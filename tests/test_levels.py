@@ -31,7 +31,7 @@ BASE = {
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
-RUNNABLE = LOADABLE | {"ingest", "tasks", "reembed", "maintenance", "datasets"}
+RUNNABLE = LOADABLE | {"ingest", "tasks", "chat", "reembed", "maintenance", "datasets"}
 PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": LOADABLE,
     "ingest": LOADABLE,
     "tasks": LOADABLE | {"ingest", "datasets"},
+    "chat": LOADABLE | {"tasks"},
     "reembed": LOADABLE | {"ingest"},
     "maintenance": LOADABLE | {"ingest"},
     "settings": RUNNABLE,

@@ -5,7 +5,10 @@ comes from files is quoted or stands in a fence, so that a file cannot pass for 
 """
 
 import base64
+import contextvars
+import queue
 import re
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -100,17 +103,8 @@ class LLMAnswerer:
 
     def ask_about(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Return the model's answer from these hits only."""
-        reply = _text_of(self._invoke(self.messages(question, hits)))
-        cited = [hits[i] for i in cited_numbers(reply, len(hits))]
-        citations = tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
-        return Answer(without_markup(reply), None, citations)
-
-    def _invoke(self, messages: list[dict[str, Any]]) -> Any:
-        """Call the model, and turn the errors of its provider into a ModelError of one line."""
-        try:
-            return self.model.invoke(messages)
-        except Exception as error:  # every provider has its own
-            raise ModelError(f"the chat model failed ({type(error).__name__}): {first_line(error)}") from error
+        reply = "".join(stream_reply(self.model, self.messages(question, hits)))
+        return reply_to_answer(reply, hits)
 
     def messages(self, question: str, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Return the messages: the instruction, then the results and the question as content blocks."""
@@ -129,6 +123,49 @@ class LLMAnswerer:
             yield {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
 
 
+def stream_reply(model: ChatModel, messages: list[dict[str, Any]], timeout_s: float | None = None) -> Iterator[str]:
+    """Yield the reply of a model in parts if it can stream, or else as a whole.
+
+    Args:
+        model: The model.
+        messages: The conversation.
+        timeout_s: How long to wait for the next part; None for as long as the model takes.
+
+    Raises:
+        ModelError: If the model fails, in one line, or does not answer in time.
+    """
+    parts: queue.Queue[Any] = queue.Queue()
+
+    def receive() -> None:
+        try:
+            stream = getattr(model, "stream", None)
+            for part in stream(messages) if stream else [model.invoke(messages)]:
+                parts.put(_text_of(part))
+            parts.put(None)
+        except Exception as error:  # every provider has its own
+            parts.put(error)
+
+    # A thread can be left behind when a provider hangs; the context holds what traces the call.
+    threading.Thread(target=contextvars.copy_context().run, args=(receive,), daemon=True).start()
+    while True:
+        try:
+            part = parts.get(timeout=timeout_s)
+        except queue.Empty:
+            raise ModelError(f"the chat model did not answer within {timeout_s:g} s; try again") from None
+        if isinstance(part, Exception):
+            raise ModelError(f"the chat model failed ({type(part).__name__}): {first_line(part)}") from part
+        if part is None:
+            return
+        yield part
+
+
+def reply_to_answer(reply: str, hits: Sequence[Hit]) -> Answer:
+    """Return the reply of a model as an answer, in which the numbers that it cites are citations of hits."""
+    cited = [hits[i] for i in cited_numbers(reply, len(hits))]
+    citations = tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
+    return Answer(without_markup(reply.strip()), None, citations)
+
+
 def cited_numbers(reply: str, count: int) -> list[int]:
     """Return the positions, from 0, of the results that the reply cites, in the order of their first mention."""
     numbers = [int(number) for group in _CITED.findall(reply) for number in group.split(",")]
@@ -139,5 +176,5 @@ def _text_of(message: Any) -> str:
     """Return the text of a reply: a string, or the text blocks of a list."""
     content = getattr(message, "content", message)
     if isinstance(content, str):
-        return content.strip()
-    return "".join(block if isinstance(block, str) else block.get("text", "") for block in content).strip()
+        return content
+    return "".join(block if isinstance(block, str) else block.get("text", "") for block in content)

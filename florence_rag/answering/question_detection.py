@@ -25,9 +25,15 @@ def is_question(text: str) -> bool:
     return any(map(_asks, _SENTENCE_END.split(text)))
 
 
+def is_small_talk(text: str) -> bool:
+    """Return whether a text is a greeting, thanks or the like, which no file answers."""
+    *_, courtesies = _patterns()
+    return bool(courtesies.fullmatch(" ".join(words(text))))
+
+
 def _asks(sentence: str) -> bool:
     terms = words(sentence)
-    plain, (begins, small_talk, anywhere) = " ".join(terms), _patterns()
+    plain, (begins, small_talk, anywhere, _) = " ".join(terms), _patterns()
     if len(terms) < 2 or small_talk.fullmatch(plain):
         return False
     if _has_question_mark(sentence):
@@ -43,9 +49,10 @@ def _has_question_mark(sentence: str) -> bool:
 
 @cache
 def _patterns() -> tuple[regex.Pattern[str], ...]:
-    """Return what matches the beginning of a question, small talk, and words that ask wherever they stand."""
+    """Return what matches the beginning of a question, small talk, words that ask anywhere, and courtesies."""
     tables = tomllib.loads(Path(__file__).with_name("question_words.toml").read_text("utf-8"))
-    asking, openers, small_talk, anywhere = ("|".join(table.values()) for table in tables.values())
+    asking, openers, small_talk, anywhere, courtesies = ("|".join(table.values()) for table in tables.values())
     opened = rf"(?:(?:{openers}) ){{0,6}}"
-    patterns = rf"{opened}(?:{asking})\b", rf"{opened}(?:{small_talk})", rf"{anywhere}|{_INVERTED}"
+    polite = rf"(?:(?:{courtesies}|{small_talk}|{tables['openers']['politeness']})(?: |\Z)){{1,6}}"
+    patterns = rf"{opened}(?:{asking})\b", rf"{opened}(?:{small_talk})", rf"{anywhere}|{_INVERTED}", polite
     return tuple(map(regex.compile, patterns))

@@ -5,6 +5,7 @@ Both plug-ins wrap these objects. A tool is offered only if a model that it need
 
 from pathlib import Path
 
+from florence_rag.answering.budget import Budget
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import unchecked_model
 from florence_rag.tools.ask_image import AskImage
@@ -23,7 +24,6 @@ from florence_rag.tools.formatting import (
 from florence_rag.tools.image_argument import ImageTool
 from florence_rag.tools.image_delivery import (
     Block,
-    Budget,
     ImageMode,
     ImageRenderer,
     RenderedImage,

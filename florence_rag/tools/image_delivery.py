@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from PIL import Image
 
+from florence_rag.answering.budget import MIN_PIXELS, Budget
 from florence_rag.errors import InputError
 from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
@@ -20,7 +21,6 @@ from florence_rag.tools.detect_objects import detection_to_text, detector_of
 from florence_rag.tools.formatting import MAX_CHARACTERS
 from florence_rag.types import Frame, Hit
 from florence_rag.untrusted_text import one_line, place_to_text, quoted
-from florence_rag.validation import validate_arguments
 from florence_rag.viz.contact_sheet import draw_tiles
 from florence_rag.viz.drawing import scaled
 
@@ -28,43 +28,11 @@ ImageMode = Literal["auto", "tool", "user", "text"]
 """tool: image blocks in the tool message. user: in a user message after it. text: a description instead. auto: what the
 model declares."""
 
-PIXELS_PER_TOKEN = 750
-"""Anthropic's formula for an image in a chat (width * height / 750); other providers charge about that or less."""
-MIN_PIXELS = 160 * 160
-"""Below this size, a tile of a contact sheet shows as much as a separate image."""
 SEARCH_KEYS = frozenset({"hits", "moments"})
 """Artifacts with one of these keys list search results; the text of other results describes their image itself."""
 DESCRIPTION_HEADING = "\nThe images show:\n"
 QUESTION = "What is in the image?"
 _CACHED_RESULTS = 32
-
-
-@validate_arguments
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The limits for all images of one tool result.
-
-    Attributes:
-        max_images: The number of image blocks, at least 0.
-        max_pixels: The number of pixels of all images, at least 0.
-        max_tokens: The number of tokens of all images, at `PIXELS_PER_TOKEN`; the smaller limit applies.
-
-    Raises:
-        InputError: If a limit is negative.
-    """
-
-    max_images: int = 4
-    max_pixels: int = 2_000_000
-    max_tokens: int = 2_400
-
-    def __post_init__(self) -> None:
-        if min(self.max_images, self.max_pixels, self.max_tokens) < 0:
-            raise InputError("max_images, max_pixels and max_tokens must be at least 0")
-
-    @property
-    def pixels(self) -> int:
-        """The number of pixels that all images may have."""
-        return min(self.max_pixels, self.max_tokens * PIXELS_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)

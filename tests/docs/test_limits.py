@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from florence_rag.answering.budget import Budget
 from florence_rag.answering.llm import LLMConfig
 from florence_rag.chunking import (
     animation,
@@ -31,7 +32,6 @@ from florence_rag.sources.io import tables, tars
 from florence_rag.sources.io.remote_stat import TransferLimits
 from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.tools import UrlRules, arguments, base, find_video_moment, formatting, image_argument, limits
-from florence_rag.tools.image_delivery import Budget
 from florence_rag.untrusted_text import MAX_QUOTED
 from florence_rag.workers import Limits, pool
 from tests.test_levels import ROOT

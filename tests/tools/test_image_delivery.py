@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.answering.budget import PIXELS_PER_TOKEN
 from florence_rag.errors import InputError
 from florence_rag.perception.base import TextRegion
 from florence_rag.testing import COLORS, color_frame
@@ -18,7 +19,6 @@ from florence_rag.tools import (
     check_image_mode,
     images_in,
 )
-from florence_rag.tools.image_delivery import PIXELS_PER_TOKEN
 from florence_rag.untrusted_text import Fence
 
 
