@@ -1,13 +1,11 @@
 """Tries the chat templates of a model where they can be stopped: Jinja's sandbox limits neither loops nor memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
-from florence_rag.errors import MemoryLimitError, ModelError, TimeLimitError
-from florence_rag.workers import Limits, stream
-
-_LIMITS = Limits(seconds=15.0, seconds_per_item=0.0, memory_bytes=1 << 30)
-_MAX_CHARACTERS = 100_000
+from florence_rag.models.trials import Trial
+from florence_rag.workers import Limits
 
 _TEXT = {"type": "text", "text": "a word"}
 _CONVERSATIONS: Sequence[Sequence[Mapping[str, Any]]] = (
@@ -23,14 +21,7 @@ _CONVERSATIONS: Sequence[Sequence[Mapping[str, Any]]] = (
 
 def check_templates(templates: Sequence[str]) -> None:
     """Raise a ModelError if one of the templates takes too long, too much memory, or writes too much."""
-    try:
-        longest = max(stream(_lengths, list(templates), limits=_LIMITS), default=0)
-    except (TimeLimitError, MemoryLimitError) as error:
-        raise ModelError(
-            "its chat template does not end, or needs more than a gigabyte; choose another model"
-        ) from error
-    if longest > _MAX_CHARACTERS:
-        raise ModelError(f"its chat template makes {longest} characters of two words; choose another model")
+    _trial.check({sha256(each.encode("utf-8", "surrogatepass")).hexdigest(): each for each in templates})
 
 
 def _lengths(templates: Sequence[str]) -> Iterator[int]:
@@ -46,3 +37,13 @@ def _lengths(templates: Sequence[str]) -> Iterator[int]:
             except Exception:  # templates refuse conversations by errors of their own
                 continue
             yield max(map(len, rendered[0]))
+
+
+_trial = Trial(
+    "jinja2",
+    _lengths,
+    Limits(seconds=15.0, seconds_per_item=0.0, memory_bytes=1 << 30),
+    most=100_000,
+    exceeds="its chat template does not end, or needs more than a gigabyte",
+    too_long="its chat template makes {} characters of two words",
+)

@@ -1,18 +1,16 @@
 """Digests of the weights of models, which are computed once for each file and then remembered."""
 
 import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from florence_rag.errors import ModelError
-from florence_rag.models.registry import state_file
+from florence_rag.models.state_cache import StateCache, file_key
 
 _SMALL = 64 << 20
 """Files of fewer bytes in all are read each time, which takes less than 0.1 s."""
 
-_MAX_REMEMBERED = 1000
+_remembered = StateCache("fingerprints.json")
 
 
 def fingerprint(folder: Path) -> str:
@@ -23,15 +21,13 @@ def fingerprint(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"no weights in {str(folder)!r}: expected *.safetensors")
-    states = [(path.resolve(), path.stat()) for path in files]
-    if sum(state.st_size for _, state in states) < _SMALL:
+    if sum(path.stat().st_size for path in files) < _SMALL:
         return _digest(files)
-    key = json.dumps([(str(path), state.st_size, state.st_mtime_ns) for path, state in states])
-    remembered = _read()
-    if key not in remembered:
-        remembered[key] = _digest(files)
-        _write(remembered)
-    return remembered[key]
+    key = file_key(files)
+    if not (digest := _remembered.read().get(key)):
+        digest = _digest(files)
+        _remembered.add({key: digest})
+    return digest
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -41,20 +37,3 @@ def _digest(files: Sequence[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _read() -> dict[str, str]:
-    with suppress(OSError, ValueError):
-        content = json.loads(state_file("fingerprints.json").read_text("utf-8"))
-        if isinstance(content, dict) and all(isinstance(each, str) for each in content.values()):
-            return content
-    return {}
-
-
-def _write(remembered: dict[str, str]) -> None:
-    path = state_file("fingerprints.json")
-    part = path.with_suffix(".part")
-    with suppress(OSError):  # without a writable home the digest is computed each time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(dict([*remembered.items()][-_MAX_REMEMBERED:]), indent=0), "utf-8")
-        part.replace(path)

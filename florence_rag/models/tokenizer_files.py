@@ -3,25 +3,17 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from florence_rag.errors import MemoryLimitError, ModelError, TimeLimitError
-from florence_rag.workers import Limits, stream
-
-_LIMITS = Limits(seconds=20.0, seconds_per_item=0.0)
-_MAX_TOKENS = 10_000
+from florence_rag.errors import MemoryLimitError
+from florence_rag.models.state_cache import file_key
+from florence_rag.models.trials import Trial
+from florence_rag.workers import Limits
 
 _PROBE = f"a photo of a dog {'a' * 1000}!"
 
 
 def check_tokenizers(paths: Sequence[Path]) -> None:
     """Raise a ModelError if a tokenizer.json takes too long or too much memory, makes too many tokens, or crashes."""
-    try:
-        longest = max(stream(_lengths, list(map(str, paths)), limits=_LIMITS), default=0)
-    except (TimeLimitError, MemoryLimitError) as error:
-        raise ModelError(
-            "its tokenizer.json needs too much time or memory, or crashes; choose another model"
-        ) from error
-    if longest > _MAX_TOKENS:
-        raise ModelError(f"its tokenizer makes {longest} tokens of {len(_PROBE)} characters; choose another model")
+    _trial.check({file_key([path]): str(path) for path in paths})
 
 
 def _lengths(paths: Sequence[str]) -> Iterator[int]:
@@ -37,3 +29,13 @@ def _lengths(paths: Sequence[str]) -> Iterator[int]:
             continue
         except BaseException as error:  # a panic of Rust
             raise MemoryLimitError(str(error)) from error
+
+
+_trial = Trial(
+    "tokenizers",
+    _lengths,
+    Limits(seconds=20.0, seconds_per_item=0.0),
+    most=10_000,
+    exceeds="its tokenizer.json needs too much time or memory, or crashes",
+    too_long=f"its tokenizer makes {{}} tokens of {len(_PROBE)} characters",
+)

@@ -41,7 +41,7 @@ TABLE = dict(re.findall(r"^\| (.*?) \| (.*?) \|", PAGE.partition("## Limits")[2]
 
 run, url, transfer, budget = engine.IngestConfig(), UrlRules(), TransferLimits(), Budget()
 read, listing, chunks = limited.READ_LIMITS, discovery._CONTAINER_LIMITS, Limits()
-templates, tokenizers = chat_templates._LIMITS, tokenizer_files._LIMITS
+templates, tokenizers = chat_templates._trial.limits, tokenizer_files._trial.limits
 
 MEMORY_MB = run.limits(1).memory_bytes >> 20
 

@@ -20,7 +20,8 @@ def test_usual_templates_pass_and_so_do_those_that_refuse_by_an_error():
 @pytest.mark.parametrize("template", [LOOP, MEMORY, "{{ '%9999999999d'|format(1) }}"])
 def test_a_template_that_does_not_end_or_fills_memory_is_stopped(template, monkeypatch):
     chat_templates.check_templates([CHAT])  # the worker is warm
-    monkeypatch.setattr(chat_templates, "_LIMITS", replace(chat_templates._LIMITS, seconds=2.0))
+    limits = replace(chat_templates._trial.limits, seconds=2.0)
+    monkeypatch.setattr(chat_templates, "_trial", replace(chat_templates._trial, limits=limits))
     with pytest.raises(ModelError, match="its chat template does not end, or needs more than a gigabyte"):
         chat_templates.check_templates([CHAT, template])
 

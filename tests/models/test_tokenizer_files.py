@@ -51,7 +51,8 @@ def test_usual_tokenizers_and_those_that_the_libraries_refuse_pass(tokenizer, tm
     ids=["a normalizer that multiplies", "a map that cannot be read", "merges without words", "padding"],
 )  # fmt: skip
 def test_a_tokenizer_that_fills_memory_or_crashes_is_refused(parts, tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer_files, "_LIMITS", replace(tokenizer_files._LIMITS, seconds=3, memory_bytes=1 << 29))
+    limits = replace(tokenizer_files._trial.limits, seconds=3, memory_bytes=1 << 29)
+    monkeypatch.setattr(tokenizer_files, "_trial", replace(tokenizer_files._trial, limits=limits))
     with pytest.raises(ModelError, match=r"^its tokenizer\.json needs too much time or memory, or crashes"):
         check_tokenizers([tokenizer(**parts)])
 
