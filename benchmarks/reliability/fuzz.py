@@ -2,11 +2,14 @@
 
     python benchmarks/reliability/fuzz.py --minutes 2
     python benchmarks/reliability/fuzz.py --only subtitles --seed 7 --count 5000
+    python benchmarks/reliability/fuzz.py --coverage --minutes 30
 
 Each target has a dictionary of the words of its grammar, which are joined, repeated, mutated and cut; one input in
 forty is 100,000 characters long. A parser may raise a FlorenceError. Any other exception, a result that breaks the
 invariant of the target, or more processor time than `allowed_s` is a fault. The seed, the target and the number of an
 input determine it, so that the printed command repeats a fault. The table shows the time of the slowest input.
+
+With `--coverage`, atheris mutates the inputs that reach new code instead; see fuzz_coverage.py.
 """
 
 from __future__ import annotations
@@ -15,11 +18,14 @@ import json
 import logging
 import math
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -27,6 +33,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from fuzz_inputs import generate, value
 from workload import Result
 
 from florence_rag.answering.extractive import inscriptions, sentences
@@ -57,13 +64,7 @@ from florence_rag.text_arguments import check_query_text, clean
 from florence_rag.tools.arguments import check_filter
 from florence_rag.types import Hit, Locator
 
-LONG = 100_000
 HANG_S = 60.0
-_ODD = (
-    "\0 \n \r \t \x1b \x85 \u2028 \u200b \u202e \u0301 \ufeff \ufffd \ud800 \udfff \U0001f600 \u00e9 \u0130 \u00df "
-    "\ufb01 \u4eac \u1100 \u0e01 \u0627 \u0663 \u00b2 \u2460 ' \" \\ % # & ; , . : / < > [ ] { } ( ) - + = ? * ! 0 9 "
-    "a A _"
-).split(" ")
 
 
 def allowed_s(size: int) -> float:
@@ -79,32 +80,10 @@ class Target:
     words: str
     check: Callable[[str, Random], None]
 
-
-def generate(words: list[str], random: Random) -> str:
-    """Return one input: a sequence of words of the grammar, with mutations."""
-    pick = [*words, *words, *_ODD, str(random.choice((0, -1, 2**31, 2**63, 10**400, 1.5, 1e-9, 1e999)))]
-    if random.random() < 1 / 40:  # a short unit, many times, perhaps between other words
-        unit = "".join(random.choices(pick, k=random.randint(1, 3)))
-        ends = ["".join(random.choices(pick, k=random.randint(0, 4))) for _ in range(2)]
-        return (ends[0] + unit * (LONG // max(len(unit), 1)))[:LONG] + ends[1]
-    text = "".join(random.choices(pick, k=int(random.expovariate(1 / 12)) + 1))
-    for _ in range(random.choice((0, 0, 1, 3))):
-        position, length = random.randrange(len(text) + 1), random.randint(0, 8)
-        insert = random.choice((*_ODD, text[position : position + length] * random.randint(1, 20)))
-        text = text[:position] + insert + text[position + random.randint(0, length) :]
-    return text
-
-
-def value(random: Random, words: list[str], depth: int = 0) -> Any:
-    """Return a value of JSON, whose keys and texts are words of the grammar."""
-    kind = random.random()
-    if depth > 4 or kind < 0.5:
-        numbers = (0, 1, -1, 2**63, 2**70, 0.5, math.nan, math.inf, None, True)
-        return random.choice((random.choice(words), random.choice(_ODD), random.choice(numbers)))
-    if kind < 0.7:
-        return [value(random, words, depth + 1) for _ in range(random.randint(0, 4))]
-    keys = (random.choice((*words, *words, *_ODD)) for _ in range(random.randint(0, 4)))
-    return {key: value(random, words, depth + 1) for key in keys}
+    @property
+    def grammar(self) -> list[str]:
+        """The words, in which a no-break space stands for a space."""
+        return [word.replace("\xa0", " ") for word in self.words.split(" ")]
 
 
 # The checks of the targets
@@ -355,31 +334,57 @@ def _refused(call: Callable[[], Any]) -> None:
         assert str(error).strip(), "the message is empty"
 
 
+def judge(target: Target, text: str, random: Random, slowdown: float = 1.0) -> tuple[float, str]:
+    """Check one input, and return the processor time in seconds and the fault, or an empty text."""
+    fault = ""
+    signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    started = time.process_time()
+    try:
+        target.check(text, random)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__}: {error!s:.120} at {Path(place.filename).name}:{place.lineno}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    took = time.process_time() - started
+    if not fault and took > slowdown * allowed_s(len(text)):
+        fault = f"{took:.1f} s for {len(text)} characters that begin with {text[:40]!r}"
+    return took, fault
+
+
 def fuzz(target: Target, seed: int, numbers: Iterator[int]) -> tuple[int, float, list[str]]:
     """Return the number of inputs, the processor time of the slowest in seconds, and the faults."""
-    words = [word.replace("\xa0", " ") for word in target.words.split(" ")]
+    words = target.grammar
     count, slowest, faults = 0, 0.0, []
     for number in numbers:
         random = Random(f"{seed}/{target.name}/{number}")
-        text = generate(words, random)
-        signal.setitimer(signal.ITIMER_REAL, HANG_S)
-        started = time.process_time()
-        try:
-            target.check(text, random)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            faults.append(
-                f"{number}: {type(error).__name__}: {error!s:.120} at {Path(place.filename).name}:{place.lineno}"
-            )
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        took = time.process_time() - started
-        if took > allowed_s(len(text)):
-            faults.append(f"{number}: {took:.1f} s for {len(text)} characters that begin with {text[:40]!r}")
+        took, fault = judge(target, generate(words, random), random)
+        faults += [f"{number}: {fault}"] if fault else []
         count, slowest = count + 1, max(slowest, took)
     return count, slowest, faults
+
+
+def watch_for_hangs() -> None:
+    """Let `judge` end an input that takes longer than `HANG_S`, and turn off logging."""
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGALRM, _hang)
+
+
+def explore(target: Target, seed: int, seconds: float, folder: Path) -> tuple[int, float, list[str]]:
+    """Fuzz one target with atheris, in a process of its own, and return what `fuzz` returns."""
+    folder = folder / target.name
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = folder / "counts.json"
+    counts.unlink(missing_ok=True)
+    program = [sys.executable, str(Path(__file__).with_name("fuzz_coverage.py")), target.name]
+    with (folder / "log.txt").open("w") as log:
+        settings = ["--seed", str(seed), "--seconds", str(seconds), "--folder", str(folder)]
+        code = subprocess.run([*program, *settings], stdout=log, stderr=log, check=False).returncode
+    if counts.exists():
+        return json.loads(counts.read_text())
+    return 1, 0.0, [f"the process ended with {code}; see {folder / 'log.txt'}"]
 
 
 def _hang(*_: object) -> None:
@@ -400,18 +405,26 @@ def main(
     count: Annotated[int | None, typer.Option(help="The inputs of each target, instead of a time.")] = None,
     start: Annotated[int, typer.Option(help="The number of the first input.")] = 0,
     only: Annotated[str, typer.Option(help="One target.")] = "",
+    coverage: Annotated[bool, typer.Option("--coverage", help="Let atheris choose the inputs.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where atheris keeps its inputs.")] = Path("reliability", "corpus"),
     output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
     """Run the targets one after the other, and print the faults and a table."""
-    logging.disable(logging.CRITICAL)
-    signal.signal(signal.SIGALRM, _hang)
+    watch_for_hangs()
     chosen = [target for target in TARGETS if only in ("", target.name)]
     if not chosen:
         raise typer.BadParameter(f"the targets are {', '.join(target.name for target in TARGETS)}", param_hint="--only")
+    if coverage and not find_spec("atheris"):
+        sys.exit("atheris is not installed: pip install atheris (Linux, Python 3.11 to 3.13), or leave out --coverage")
     with Result().reported(output) as result:
         for target in chosen:
-            inputs, slowest, faults = fuzz(target, seed, _numbers(start, count, 60 * minutes / len(chosen)))
-            commands = [f"--only {target.name} --seed {seed} --count 1 --start {fault}" for fault in faults]
+            seconds = 60 * minutes / len(chosen)
+            if coverage:
+                inputs, slowest, faults = explore(target, seed, seconds, folder)
+                commands = [f"fuzz_coverage.py {target.name} --repeat {fault}" for fault in faults]
+            else:
+                inputs, slowest, faults = fuzz(target, seed, _numbers(start, count, seconds))
+                commands = [f"--only {target.name} --seed {seed} --count 1 --start {fault}" for fault in faults]
             result.add(f"fuzzed: {target.name}", commands, tried=inputs)
             result.notes[f"fuzzed: {target.name}"] = f"slowest {slowest:.2f} s"
 

@@ -35,7 +35,7 @@ from florence_rag.ingest.engine import IngestConfig
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import FileReader, read_source
 from florence_rag.sources import discover
-from florence_rag.sources.io.uris import Member, quote_name
+from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, Member, quote_name, suffix_of
 from florence_rag.types import Failure, Skipped
 from florence_rag.workers import close_workers
 
@@ -125,11 +125,13 @@ class Outcome:
     peak_mb: float
 
     def of(self, path: str) -> str:
-        """Return what became of a file; "lost" if the report does not name it."""
+        """Return what became of a file; "lost" if the report does not name it. Subtitles belong to their video."""
         names = {path, path.encode("utf-8", "backslashreplace").decode()}
         members = tuple(f"{scheme}:{path}#" for scheme in ("tar", "parquet", "arrow"))
         if names & self.failed.keys():
             return "failed"
+        if (video := str(Path(path).with_suffix(".mp4"))) in self.indexed and suffix_of(path) in SUBTITLE_SUFFIXES:
+            return "skipped" if f"{suffix_of(path)} that" in self.skipped.get(video, "") else "indexed"
         if names & self.indexed or any(each.startswith(members) for each in self.indexed):
             return "indexed"
         reported = (*self.failed, *self.skipped)
