@@ -28,7 +28,7 @@ class StateCache:
         """Keep more texts, and drop the oldest ones beyond a thousand."""
         path = state_file(self._name)
         part = path.with_suffix(".part")
-        kept = [*(self.read() | values).items()][-_MAX_REMEMBERED:]
+        kept = [*{**self.read(), **values}.items()][-_MAX_REMEMBERED:]
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(dict(kept), indent=0), "utf-8")
