@@ -9,8 +9,9 @@ florence_rag and the vectors of benchmarks/scale.py: one row in five is a text, 
 Milvus of the PyPI package is built without DISKANN, which is found out in a minute, so DISKANN must be named.
 
 Both search for the same queries in turn, with the same parameters and output fields: ours through the retriever without
-embedding. Both write the same rows in turn: ours with a ledger, from chunks; bare pymilvus without, from finished rows.
-The making of these rows is measured alone. The processor time of the client is what other programs disturb least.
+embedding. Both write the same rows in turn: ours with a ledger, from chunks; bare pymilvus finished rows, without a
+ledger, and with finished records of one. The making of these rows is measured alone. The processor time of the client
+is what other programs disturb least. NEW is the recall of new rows, before and after the flush that ends a run.
 Memory is that of the server's process with the collection loaded, and processor time (CPU, for a vector that is
 indexed and for a search) is what it uses beyond that while it is idle, as the server reports both on port 9091.
 The results also hold the bytes that it frees when the collection is released, `index_bytes`.
@@ -41,22 +42,25 @@ from florence_rag.context import Context, Models
 from florence_rag.errors import FlorenceError
 from florence_rag.image_store import ImageStore
 from florence_rag.index.chunk_collection import ChunkCollection
+from florence_rag.index.ledger import Entry
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.rows import HIT_FIELDS, chunk_to_row
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
-DIMENSION, K, QUERIES, WARM_UP = 512, 10, 200, 5
+DIMENSION, K, QUERIES, WARM_UP = 512, 10, 100, 5
 EMBEDDER = EmbedderInfo("synthetic", "0", DIMENSION, "none")
 INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN")
 BLOCK = 10_000
 CITIES = 50
 WRITTEN = 2_000
 """Rows that each side writes in turn."""
+NEW = 6_000
+"""Rows that are searched before and after they are flushed."""
 PER_CALL, ADDED = 500, 100
 """Rows of one upsert of bare pymilvus, and of one `add` of ours."""
 SETTLE_S = 10.0
-WRITERS = ("ours", "bare", "encoding")
+WRITERS = ("ours", "bare", "ledger", "encoding")
 
 SEARCHES: dict[str, tuple[dict[str, Any], str]] = {
     "vector": ({}, ""),
@@ -104,31 +108,56 @@ def write_ours(index: MilvusIndex, chunks: Sequence[Chunk], vectors: np.ndarray)
 
 
 def measure_writes(uri: str, size: int) -> Iterator[Result]:
-    """Yield rows per second of both sides and of making rows, with one and with ten chunks of each source."""
+    """Yield rows per second of both sides and of making rows, with one and with ten chunks of each source.
+
+    Bare pymilvus is also measured with the records of the ledger, two of each source.
+    """
     client, rows = MilvusClient(uri), min(size, 2 * BLOCK)
     vectors = np.concatenate([block_of(size, start) for start in range(0, rows, BLOCK)])
     for per_source in (1, 10):
-        taken: dict[str, list[np.ndarray]] = {"encoding": [], "bare": [], "ours": []}  # seconds, and of the processor
+        # Seconds, and those of the processor, of each step.
+        taken: dict[str, list[np.ndarray]] = {step: [] for step in ("encoding", "bare", "records", "ours")}
         with open_new(uri, "scale") as ours, open_new(uri, "bare") as bare:
             for start in range(0, rows, WRITTEN):
                 written = vectors[start : start + WRITTEN]
                 chunks = [chunk_of(start + number, per_source) for number in range(len(written))]
+                sources = {chunk.source.uri: chunk.source for chunk in chunks}
+                records = [Entry(uri, "complete", source, {"image": 1}).to_row() for uri, source in sources.items()]
                 clock = [(time.perf_counter(), time.process_time())]
                 finished = [bare.chunks.codec.encode(chunk_to_row(*each)) for each in zip(chunks, written, strict=True)]
                 clock.append((time.perf_counter(), time.process_time()))
                 for first in range(0, len(finished), PER_CALL):
                     client.upsert("bare", finished[first : first + PER_CALL])
                 clock.append((time.perf_counter(), time.process_time()))
+                for _ in ("begun", "complete"):
+                    client.upsert("bare_ledger", records)
+                clock.append((time.perf_counter(), time.process_time()))
                 write_ours(ours, chunks, written)
                 clock.append((time.perf_counter(), time.process_time()))
                 for times, (before, after) in zip(taken.values(), pairwise(clock), strict=True):
                     times.append(np.subtract(after, before))
         seconds = {side: np.sum(times, axis=0) for side, times in taken.items()}
+        seconds["ledger"] = seconds["bare"] + seconds.pop("records")
         speeds = {f"{side}_rows_s": rows / float(wall) for side, (wall, _) in seconds.items()}
         client_us = {f"{side}_client_us": float(cpu) / rows * 1e6 for side, (_, cpu) in seconds.items()}
-        ratio = speeds["ours_rows_s"] / speeds["bare_rows_s"]
-        yield {"per_source": per_source, **speeds, **client_us, "ratio": ratio}
+        yield {"per_source": per_source, **speeds, **client_us}
     drop(client)
+
+
+def measure_new_rows(uri: str, index_type: str) -> Result:
+    """Return the recall of each search in rows of one run, before the flush that ends it and a minute later."""
+    queries, vectors = synthetic_vectors(QUERIES, DIMENSION, NEW // 100, 0), block_of(NEW, 0)
+    nearest = Nearest(queries)
+    nearest.add(vectors, 0)
+    with open_new(uri, "scale", index_type) as index:
+        retriever, recalls = Retriever(_context(index)), []
+        index.load_rows(chunk_to_row(chunk_of(number), vector) for number, vector in enumerate(vectors))
+        for wait_s in (SETTLE_S, 60.0):
+            time.sleep(wait_s)
+            found = [measure_search(retriever, index.chunks, each, queries, nearest.ids(each)) for each in SEARCHES]
+            recalls.append([each["recall"] for each in found])
+            index.flush()
+    return {"before": recalls[0], "after": recalls[1]}
 
 
 def drop(client: MilvusClient) -> None:
@@ -137,12 +166,12 @@ def drop(client: MilvusClient) -> None:
         client.drop_collection(name)
 
 
-def open_new(uri: str, collection: str) -> MilvusIndex:
-    """Return an empty index, of a type that costs nothing to build while it is filled."""
+def open_new(uri: str, collection: str, index_type: str = "FLAT") -> MilvusIndex:
+    """Return an empty index, by default of a type that costs nothing to build while it is filled."""
     client = MilvusClient(uri)
     for name in {collection, f"{collection}_ledger"} & set(client.list_collections()):
         client.drop_collection(name)
-    return MilvusIndex.open(uri, EMBEDDER, collection=collection, index_type="FLAT")
+    return MilvusIndex.open(uri, EMBEDDER, collection=collection, index_type=index_type)
 
 
 # Searching
@@ -286,10 +315,14 @@ def measure(uri: str, size: int, names: Sequence[str]) -> Iterator[tuple[str, Re
     """Yield a result per index type, or what the server says against it, and the results of writing."""
     if "WRITE" in names:
         yield "WRITE", {"writes": list(measure_writes(uri, size))}
+    if "NEW" in names:
+        yield "NEW", {name: measure_new_rows(uri, name) for name in ("FLAT", "HNSW", "IVF_FLAT")}
+    if {"WRITE", "NEW"}.issuperset(names):
+        return
     with open_new(uri, "scale") as index:
         nearest = fill(index, size)
         for name in names:
-            if name == "WRITE":
+            if name in ("WRITE", "NEW"):
                 continue
             try:
                 index.chunks.connection.check_index_type(name, "fp32")
@@ -313,15 +346,23 @@ def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
         (
             f"{each['per_source']}",
             *(f"{each[f'{side}_rows_s']:,.0f}" for side in WRITERS),
-            f"{each['ratio']:.2f}",
+            " / ".join(f"{each['ours_rows_s'] / each[f'{side}_rows_s']:.2f}" for side in ("bare", "ledger")),
             " / ".join(f"{each[f'{side}_client_us']:.0f}" for side in WRITERS),
         )
         for (_, name), result in sorted(results.items())
         if name == "WRITE"
         for each in result["writes"]
     ]
-    speeds = ["ours, rows/s", "bare pymilvus, rows/s", "encoding alone, rows/s"]
-    yield markdown_table(["chunks per source", *speeds, "ours to bare", "client's CPU of a row, us"], writes)
+    new = [
+        (f"`{name}`", *(" / ".join(f"{recall:.3f}" for recall in recalls) for recalls in each.values()))
+        for (_, kind), result in results.items()
+        if kind == "NEW"
+        for name, each in result.items()
+        if isinstance(each, dict)
+    ]
+    yield markdown_table(["index", "recall in new rows", "a minute after the flush"], new)
+    speeds = [f"{each}, rows/s" for each in ("ours", "bare pymilvus", "the same with a ledger", "encoding alone")]
+    yield markdown_table(["chunks per source", *speeds, "ours to both", "client's CPU of a row, us"], writes)
 
 
 def _index_row(name: str, result: Result, size: int) -> Sequence[str]:
@@ -343,7 +384,7 @@ def _index_row(name: str, result: Result, size: int) -> Sequence[str]:
 
 def main(
     sizes: Annotated[list[int], typer.Option(min=1_000, help="Numbers of vectors.")] = [10_000, 100_000],  # noqa: B006
-    indexes: Annotated[list[str], typer.Option(help="Index types; WRITE measures writing.")] = ["WRITE", *INDEXES],  # noqa: B006
+    indexes: Annotated[list[str], typer.Option(help="Index types, WRITE or NEW.")] = ["WRITE", "NEW", *INDEXES],  # noqa: B006
     results_file: Annotated[Path, typer.Option("--results", metavar="FILE")] = Path("server_scale.jsonl"),
     table: Annotated[bool, typer.Option("--table", help="Only print the results so far.")] = False,
 ) -> None:

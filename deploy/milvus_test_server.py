@@ -12,6 +12,7 @@ import fcntl
 import http.client
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -123,6 +124,7 @@ def isolation() -> list[str] | None:
 def run_with_server(environment: Path, command: list[str]) -> int:
     """Start a server in this network namespace, run the command, and stop the server."""
     enable_loopback()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # otherwise the server would outlive a command like timeout
     with tempfile.TemporaryDirectory(prefix="milvus-test-") as folder:
         server = MilvusServer(environment, Path(folder))
         server.start()

@@ -115,7 +115,7 @@ class _Conversion:
         if isinstance(value, str | int | float | None):
             return self._scalar(value, path)
         try:
-            return self._composite(value, path)
+            return self._mapping(value, path) if type(value) is dict else self._composite(value, path)
         except InputError:
             raise
         except Exception as error:  # of the value's own methods

@@ -186,9 +186,11 @@ class MilvusWriter:
         fresh = {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
         if rows or fresh:
             with self._checked() as pool:
-                states = pool.submit(self.chunks.ledger.states, fresh)
-                encoded = list(map(self.chunks.codec.encode, rows))
-                self._announce(fresh, states.result(), encoded)
+                announcing = pool.submit(self._announce, fresh)
+                encoded = list(map(self.chunks.codec.encode, rows))  # while the server answers
+                overwritten = announcing.result()
+                if self.chunks.codec.flat:
+                    self._overwrite_flat_metadata([row for row in encoded if row["id"] in overwritten])
                 self.chunks.connection.upsert(self.chunks.name, encoded)
         self._unflushed_rows += len(rows)
         self._ended |= {uri: each.last for uri, each in self._pending.items() if each.last}
@@ -247,15 +249,16 @@ class MilvusWriter:
         elif self._buffered_rows >= BUFFER_ROWS:
             self._write_rows()
 
-    def _announce(self, fresh: dict[str, _PendingSource], states: Mapping[str, State], encoded: Sequence[Row]) -> None:
+    def _announce(self, fresh: dict[str, _PendingSource]) -> set[str]:
         """Record in the ledger that the sources have begun, and drop their older rows.
 
-        states: those of the sources in the ledger. encoded: the rows that follow.
-
         The row of a stored item is overwritten instead, in one write: a kill after the drop would lose it for good,
-        because no file restores it.
+        because no file restores it. The ids of these rows are returned.
         """
-        states = {**states, **{uri: self._ended[uri].state for uri in fresh.keys() & self._ended}}
+        states: dict[str, State] = {
+            **self.chunks.ledger.states(fresh),
+            **{uri: self._ended[uri].state for uri in fresh.keys() & self._ended},
+        }
         stale = (states.keys() | self._incomplete) & fresh.keys()
         complete = {uri for uri, state in states.items() if state == "complete"} - self._incomplete
         overwritten = {uri: each for uri, each in fresh.items() if uri in complete and each.is_item}
@@ -264,11 +267,9 @@ class MilvusWriter:
         self.chunks.ledger.put(entries.values())
         self._ended = {}
         self.chunks.drop_sources(sorted(stale - overwritten.keys()))
-        if overwritten and self.chunks.codec.flat:
-            ids = {id for each in overwritten.values() for id in each.rows}
-            self._overwrite_flat_metadata([row for row in encoded if row["id"] in ids])
         for each in (begun | overwritten).values():
             each.announced = True
+        return {id for each in overwritten.values() for id in each.rows}
 
     def _overwrite_flat_metadata(self, rows: list[Row]) -> None:
         """Add nulls to rows that will overwrite older ones, for the metadata that only those have."""

@@ -25,6 +25,10 @@ class ItemOutcome:
         self._invalid: dict[int, FlorenceError] = {}
         self.failed: dict[str, FlorenceError] = {}
 
+    def __len__(self) -> int:
+        """Return how many items were valid so far."""
+        return len(self._ids)
+
     def valid_items(self, items: Iterator[Chunk]) -> Iterator[Chunk]:
         """Yield the items, without those for which the iterator raises an error."""
         for position in count():

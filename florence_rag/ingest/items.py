@@ -48,6 +48,7 @@ from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Sou
 from florence_rag.validation import check_type, validate_arguments
 
 _MAX_DELETED = 16_384  # vectors; of 512 dimensions each they take 32 MB
+_MANY = 1000  # items of a batch after which the index is made fast to search, as after a run over files
 _BINARY_HEAD = 4096
 _MAX_CONTROL_SHARE = 0.02  # decoded images have over 0.1
 _CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f\x1b")
@@ -158,7 +159,8 @@ class ItemStore:
                 for embedded in models.results():
                     self._write(embedded)
             finally:
-                self._context.index.flush_buffer()
+                index = self._context.index
+                (index.flush if len(outcome) >= _MANY else index.flush_buffer)()
         return outcome.stored()
 
     def delete(self, ids: Sequence[str]) -> int:

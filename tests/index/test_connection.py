@@ -276,3 +276,26 @@ def test_a_client_asks_for_its_own_writes_after_a_write_and_for_those_of_all_oth
     monkeypatch.setattr(module, "_LAG_S", 0.0)
     index.search_vector(unit()[0], 1)
     assert levels == ["Bounded", "Session", "Bounded"]
+
+
+def write(connection: Connection, rows: int) -> None:
+    connection.upsert("florence", ({"id": str(i)} for i in range(rows)))
+    connection.flush("florence")
+
+
+def test_a_server_seals_the_rows_of_a_run_but_not_those_of_single_puts():
+    connection = connected(server := Server())
+    for _ in range(10):
+        write(connection, 99)
+    assert server.calls == 0
+    write(connection, 10)
+    assert server.calls == 1
+    write(connection, 0)
+    assert server.calls == 1
+
+
+def test_a_user_who_may_not_flush_can_still_index(caplog):
+    server = Server()
+    server.flush = lambda *_, **__: (_ for _ in ()).throw(MilvusException(65535, "permission deny"))
+    write(connected(server), 1000)
+    assert "permission deny; all rows are stored, but a search with a narrow filter may miss" in caplog.text

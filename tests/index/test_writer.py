@@ -9,6 +9,7 @@ from milvus_lite.storage.wal import WAL
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index import writer as module
 from florence_rag.types import Chunk, Source, item_uri
+from tests.databases import SERVER
 
 
 @pytest.fixture
@@ -145,6 +146,19 @@ def test_lite_is_flushed_every_thousand_rows_and_at_the_end(index, put, calls):
     assert [call for call in calls if call[0] == "flush"] == [("flush", "chunks", 0)] * 2
     index.flush()
     assert [call[1] for call in calls if call[0] == "flush"][2:] == ["chunks", "_ledger"]
+
+
+@pytest.mark.skipif(not SERVER, reason="counts the segments of the server that FLORENCE_TEST_MILVUS names")
+def test_a_server_seals_many_rows_at_the_end_of_a_run(index, put):
+    put(index, "/a", n=1000)
+    index.flush_buffer()
+
+    def sealed_rows() -> int:
+        return sum(each.num_rows for each in index.chunks.connection.client.list_persistent_segments("florence"))
+
+    assert sealed_rows() == 0
+    index.flush()
+    assert sealed_rows() == 1000
 
 
 def test_large_writes_are_split(index, put, calls):

@@ -15,6 +15,7 @@ from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import BatchError, InputError, MediaError
 from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.ingest import items
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
 from florence_rag.reembed import Reembedding
@@ -193,6 +194,16 @@ def test_many_items_are_stored_in_batches(rag):
     ids = rag.items.upsert_texts([f"text {n} red" for n in range(300)])
     assert len(set(ids)) == rag.info().chunks["text"] == 300
     assert rag.items.ids() == sorted(ids)
+
+
+def test_many_items_are_made_fast_to_search_and_few_are_not(rag, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(rag.index, "flush", lambda: flushed.append(True))
+    monkeypatch.setattr(items, "_MANY", 3)
+    rag.items.upsert_texts(["red", "blue"])
+    assert not flushed
+    rag.items.upsert_texts(["green", "black", "white"])
+    assert flushed == [True]
 
 
 @pytest.mark.parametrize(
