@@ -18,6 +18,7 @@ from .errors import StoreMismatchError as StoreMismatchError
 from .errors import StoreUnavailableError as StoreUnavailableError
 from .index.base import ChunkIndex as ChunkIndex
 from .index.base import IndexInfo as IndexInfo
+from .index_report import IndexReport as IndexReport
 from .ingest.engine import IngestConfig as IngestConfig
 from .ingest.progress import Progress as Progress
 from .maintenance.check import check_database as check_database
@@ -34,11 +35,11 @@ from .retrieval.config import RetrievalConfig as RetrievalConfig
 from .retrieval.query import Query as Query
 from .retrieval.query import QueryPart as QueryPart
 from .types import Answer as Answer
+from .types import CheckedClaim as CheckedClaim
 from .types import Chunk as Chunk
 from .types import Citation as Citation
 from .types import EmbedderInfo as EmbedderInfo
 from .types import Failure as Failure
 from .types import Hit as Hit
-from .types import IndexReport as IndexReport
 from .types import Locator as Locator
 from .types import Source as Source

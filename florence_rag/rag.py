@@ -16,6 +16,7 @@ from florence_rag.embedding.base import Embedder
 from florence_rag.errors import check_keywords
 from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
+from florence_rag.index_report import IndexReport
 from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
 from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar
 from florence_rag.ingest.items import ItemStore
@@ -24,7 +25,7 @@ from florence_rag.perception.base import Detection, VQAResult
 from florence_rag.reembed import Reembedding, ReembedOptions
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.retriever import Retriever
-from florence_rag.settings import OpenSettings, Settings
+from florence_rag.settings import OpenSettings, Settings, settings_of
 from florence_rag.sources.io import Columns
 from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.classify import Classification, Classifiers, classify_images
@@ -32,10 +33,11 @@ from florence_rag.tasks.describe import Descriptions, describe_images
 from florence_rag.tasks.domain_notice import DomainNotice
 from florence_rag.tasks.query_items import Item
 from florence_rag.tasks.recommend import RecommendOptions, recommend
-from florence_rag.tasks.segment import require_segmenter
+from florence_rag.tasks.segment import segment_image
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
+from florence_rag.tasks.verify import verify
 from florence_rag.text_arguments import check_texts
-from florence_rag.types import Answer, Frame, Hit, IndexReport, Kind, middle_frame
+from florence_rag.types import Answer, CheckedClaim, Frame, Hit, Kind
 from florence_rag.validation import validate_arguments
 
 
@@ -76,13 +78,8 @@ class FlorenceRAG:
             chunking=settings.get("chunking"),
             config=self._ingest,
         )
-        self._questions = QuestionAnswering(
-            context,
-            self.retriever,
-            answering=settings.get("answering"),
-            llm=settings.get("llm"),
-            cache_answers=settings.get("cache_answers", False),
-        )
+        answering, llm, cached = settings.get("answering"), settings.get("llm"), settings.get("cache_answers", False)
+        self._questions = QuestionAnswering(context, self.retriever, answering, llm, cached)
 
     @classmethod
     def open(cls, db: str | PathLike[str], model: str | None = None, **settings: Unpack[OpenSettings]) -> FlorenceRAG:
@@ -99,17 +96,7 @@ class FlorenceRAG:
         """
         check_keywords(settings, OpenSettings)
         database = open_database(db, model, settings)
-        return cls(
-            database.index,
-            database.models,
-            images=settings.get("images") or database.image_folder,
-            classifiers=database.classifier_folder,
-            ocr=settings.get("ocr", "auto"),
-            index_regions=settings.get("detector") is not None,
-            ingest=settings.get("ingest"),
-            chunking=settings.get("chunking"),
-            cache_answers=settings.get("cache_answers", False),
-        )
+        return cls(database.index, database.models, **settings_of(settings, database))
 
     def __enter__(self) -> FlorenceRAG:
         return self
@@ -241,6 +228,7 @@ class FlorenceRAG:
         image: ImageInput | None = None,
         cache_answers: bool | None = None,
         min_relevance: float | None = None,
+        verify: bool = False,
     ) -> Answer:
         """Answer a question from the index, or about one image, with a confidence and citations.
 
@@ -253,10 +241,19 @@ class FlorenceRAG:
             image: The image to ask about, instead of the index.
             cache_answers: As in the class.
             min_relevance: The least relevance of a hit; by default, none is left out.
+            verify: Whether to compare what the answer states with its citations, as `verify` does.
         """
-        if image is not None:
-            return self._questions.ask_about(image, question, llm, cache_answers)
-        return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance)
+        return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance, image, verify)
+
+    def verify(self, answer: str | Answer, evidence: Sequence[str] = (), question: str = "") -> list[CheckedClaim]:
+        """Return what an answer states, and whether its citations support, contradict, or cannot judge it.
+
+        Args:
+            answer: An answer of `ask`, or any text in English.
+            evidence: The ids of chunks to compare it with; by default the citations.
+            question: The question, which completes a short answer such as "red".
+        """
+        return verify(self.context, answer, evidence, question)
 
     def chat(self, llm: str | ChatModel | None = None, **options: Unpack[ChatOptions]) -> Chat:
         """Begin a conversation by a LangChain chat model, its name, or without one; see `Chat` and `ChatOptions`."""
@@ -276,8 +273,7 @@ class FlorenceRAG:
 
     def segment(self, image: ImageInput, text: str) -> Detection | None:
         """Return the outlines of what a text such as "the red car" refers to in an image; None if there are none."""
-        _, frames = self.context.images.resolve(image)
-        return require_segmenter(self.models).segment(middle_frame(frames), text)
+        return segment_image(self.context, image, text)
 
     def classify(
         self,

@@ -8,7 +8,7 @@ from florence_rag.answering.vqa_answerer import AnsweringConfig
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.ingest.read_stage import OCRMode
-from florence_rag.loading.database import DatabaseOptions
+from florence_rag.loading.database import Database, DatabaseOptions
 from florence_rag.retrieval.config import RetrievalConfig
 
 
@@ -50,3 +50,16 @@ class Settings(CommonSettings, total=False):
 
 class OpenSettings(CommonSettings, DatabaseOptions, total=False):
     """Keyword arguments of `FlorenceRAG.open`: those of `CommonSettings` and of `DatabaseOptions`."""
+
+
+def settings_of(options: OpenSettings, database: Database) -> Settings:
+    """Return the settings of an object whose database was opened with these options."""
+    return {
+        "images": options.get("images") or database.image_folder,
+        "classifiers": database.classifier_folder,
+        "ocr": options.get("ocr", "auto"),
+        "index_regions": options.get("detector") is not None,
+        "ingest": options.get("ingest"),
+        "chunking": options.get("chunking"),
+        "cache_answers": options.get("cache_answers", False),
+    }

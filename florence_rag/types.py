@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -309,6 +309,28 @@ class Citation:
 
 @validate_arguments
 @dataclass(frozen=True, slots=True)
+class CheckedClaim:
+    """A statement of an answer, compared with its evidence.
+
+    Attributes:
+        text: The statement.
+        verdict: What the evidence says about it; "unknown" if nothing in it can judge the statement.
+        confidence: The confidence of the verdict, in [0, 1]; None if it is "unknown", or the model states none.
+        citation: The image, with the box of what decides, or the passage, with the sentence as quote; None if unknown.
+    """
+
+    text: str
+    verdict: Literal["supported", "contradicted", "unknown"]
+    confidence: float | None = None
+    citation: Citation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim, ready for JSON."""
+        return {**asdict(self), "citation": self.citation.to_dict() if self.citation else None}
+
+
+@validate_arguments
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A grounded answer.
 
@@ -319,6 +341,7 @@ class Answer:
         candidates: Other answers with their confidence, best first.
         status: Whether it is an answer; "unknown" means weak evidence. A text that is no question has its hits cited.
         considered: The best of the hits that are not relevant enough, if there is nothing to cite.
+        claims: What it states, compared with the evidence; None if it was not verified.
     """
 
     answer: str
@@ -327,15 +350,18 @@ class Answer:
     candidates: tuple[tuple[str, float], ...] = ()
     status: Literal["answered", "unknown", "not_found", "not_a_question"] = "answered"
     considered: tuple[Citation, ...] = ()
+    claims: tuple[CheckedClaim, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer, ready for JSON."""
-        return {
+        """Return the answer, ready for JSON, without claims if it was not verified."""
+        row = {
             **asdict(self),
             "citations": [citation.to_dict() for citation in self.citations],
             "candidates": [list(candidate) for candidate in self.candidates],
             "considered": [citation.to_dict() for citation in self.considered],
+            "claims": [claim.to_dict() for claim in self.claims or ()],
         }
+        return {name: value for name, value in row.items() if name != "claims" or self.claims is not None}
 
 
 @validate_arguments
@@ -386,53 +412,3 @@ class RejectedSource:
     source: Source
     reason: str = ""
     duplicate_of: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NearDuplicate:
-    """A source that is not indexed because a near-duplicate of it is."""
-
-    source: str
-    duplicate_of: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of one source in the index."""
-
-    event: Literal["added", "updated", "removed"]
-    source: str
-
-
-@validate_arguments
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """The result of an index run, counted in sources.
-
-    Attributes:
-        added: The number of new sources.
-        updated: The number of changed sources.
-        unchanged: The number of sources that were not read.
-        removed: The number of deleted sources.
-        failed: The failures, including earlier ones of sources that have not changed.
-        near_duplicates: The sources that are not indexed because a near-duplicate is.
-        skipped: Files, and parts of files, that are not read; at most 10,000 of them.
-        skipped_counts: The exact number of them by reason, most frequent first.
-        changes: Each added, updated or removed source.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    failed: tuple[Failure, ...] = ()
-    near_duplicates: tuple[NearDuplicate, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
-    skipped_counts: Mapping[str, int] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report, ready for JSON, without the changes, of which there may be millions."""
-        record = asdict(replace(self, changes=(), skipped=()))
-        del record["changes"]
-        return record | {"skipped": [each.to_dict() for each in self.skipped]}

@@ -13,6 +13,7 @@ PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
 BASE = {
     "types",
+    "index_report",
     "untrusted_text",
     "errors",
     "batching",
@@ -36,6 +37,7 @@ PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": {"errors", "validation"},
+    "index_report": {"types", "validation"},
     "untrusted_text": {"tokenize", "types"},
     "redaction": set(),
     "telemetry": {"redaction"},

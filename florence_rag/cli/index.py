@@ -17,10 +17,10 @@ from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
+    from florence_rag.index_report import IndexReport
     from florence_rag.ingest.engine import Engine
     from florence_rag.ingest.read_stage import Chunker
     from florence_rag.rag import FlorenceRAG
-    from florence_rag.types import IndexReport
 
 
 class Index(IndexingCommand):

@@ -15,8 +15,9 @@ from florence_rag.skip_counts import counts_to_line
 
 if TYPE_CHECKING:
     from florence_rag.index.base import IndexInfo
+    from florence_rag.index_report import IndexReport
     from florence_rag.models.registry import ModelCard
-    from florence_rag.types import Answer, Citation, Failure, Hit, IndexReport, Locator
+    from florence_rag.types import Answer, CheckedClaim, Citation, Failure, Hit, Locator
 
 MAX_CONTENT = 200
 """Characters of a hit's content in a list of hits."""
@@ -155,6 +156,7 @@ def answer_to_text(answer: Answer) -> RenderableType:
     if answer.considered:
         lines.append(plain("not relevant enough:", "dim"))
         lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.considered, start=1)]
+    lines += [_claim_to_text(claim) for claim in answer.claims or ()]
     others = [(text, confidence) for text, confidence in answer.candidates if text != answer.answer][:4]
     if others:
         names = ", ".join(f"{_shorten(text, MAX_CANDIDATE)} ({confidence:.2f})" for text, confidence in others)
@@ -176,6 +178,15 @@ def _citation_to_text(citation: Citation, rank: int) -> Text:
     if citation.cached_from:
         text.append_text(plain(f"\n     {citation.cached_from}", "dim"))
     return text.append_text(plain(f"\n     “{' '.join(citation.quote.split())}”")) if citation.quote else text
+
+
+def _claim_to_text(claim: CheckedClaim) -> Text:
+    color = {"supported": "green", "contradicted": "red"}.get(claim.verdict, "yellow")
+    text = Text.assemble((f"{claim.verdict}: ", color), plain(_shorten(claim.text, MAX_CONTENT)))
+    text.append_text(_confidence_to_text(claim.confidence))
+    if claim.citation is not None:
+        text.append_text(Text.assemble("\n     ", source_to_text(claim.citation.source, claim.citation.locator)))
+    return text
 
 
 def _confidence_to_text(confidence: float | None) -> Text:

@@ -210,6 +210,9 @@ class Ask(QueryCommand):
             help="The smallest relevance of a hit, from 0 to 1. By default, none is left out.",
         ),
     ] = None
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare what the answer states with the images and passages it cites.")
+    ] = False
     reranker: Reranker = None
     model: Model = None
 
@@ -230,6 +233,7 @@ class Ask(QueryCommand):
                 image=self.image,
                 cache_answers=self.cache_answers,
                 min_relevance=self.min_relevance,
+                verify=self.verify,
             )
         self.print(answer.to_dict(), answer_to_text(answer))
 

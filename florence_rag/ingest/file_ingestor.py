@@ -14,6 +14,7 @@ from florence_rag.chunking import ChunkingConfig, chunk_or_skip
 from florence_rag.context import Context
 from florence_rag.errors import InputError, check_keywords
 from florence_rag.image_store import limit_image_detail
+from florence_rag.index_report import IndexReport
 from florence_rag.ingest.duplicates import (
     DuplicateResolver,
     NearDuplicateFilter,
@@ -32,7 +33,7 @@ from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
 from florence_rag.telemetry import get_logger, span
-from florence_rag.types import IndexReport, Skipped, Source
+from florence_rag.types import Skipped, Source
 from florence_rag.workers import start_workers
 
 log = get_logger(__name__)

@@ -13,6 +13,7 @@ from itertools import chain
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
+from florence_rag.index_report import Change, IndexReport, NearDuplicate
 from florence_rag.ingest.duplicates import NearDuplicateFilter
 from florence_rag.ingest.embed_stage import EmbeddedBatch
 from florence_rag.ingest.engine import Engine
@@ -20,7 +21,7 @@ from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
 from florence_rag.telemetry import get_logger
-from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, RejectedSource, Skipped, Source
+from florence_rag.types import Failure, RejectedSource, Skipped, Source
 
 log = get_logger(__name__)
 

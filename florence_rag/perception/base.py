@@ -157,6 +157,15 @@ class AttentionVQA(VisualQA, Protocol):
 
 
 @runtime_checkable
+class LimitedVocabulary(Protocol):
+    """A model that was trained with certain words only, and answers at random about others."""
+
+    def knows(self, text: str) -> bool:
+        """Return whether the model knows all words of a text."""
+        ...
+
+
+@runtime_checkable
 class Detector(Protocol):
     """Finds the objects in images."""
 

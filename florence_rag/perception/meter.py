@@ -14,6 +14,7 @@ from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.text_arguments import check_question
+from florence_rag.tokenize import words
 from florence_rag.types import Box, Frame
 
 PEAK_SHARE = 0.25
@@ -40,6 +41,10 @@ class MeterPerception:
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Self:
         """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
         return cls(*load_meter(folder, device))
+
+    def knows(self, text: str) -> bool:
+        """Return whether each word of a text is one token; the tokenizer splits words that it was not made for."""
+        return all(len(self._processor.tokenizer.tokenize(f" {word}")) == 1 for word in words(text))
 
     def _logits(self, head: str, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
         inputs = self._processor(images=list(frames), text=list(texts)).to(self._model.device)

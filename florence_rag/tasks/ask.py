@@ -17,6 +17,7 @@ from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.retrieval.request import check_count, check_kinds, check_relevance
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.answer_cache import CachedVQA, location_of
+from florence_rag.tasks.verify import verified
 from florence_rag.telemetry import get_logger, timed
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind
@@ -34,7 +35,6 @@ class QuestionAnswering:
         self,
         context: Context,
         retriever: Retriever,
-        *,
         answering: AnsweringConfig | None = None,
         llm: LLMConfig | None = None,
         cache_answers: bool = False,
@@ -56,8 +56,26 @@ class QuestionAnswering:
         llm: str | ChatModel | None,
         cache_answers: bool | None,
         min_relevance: float | None,
+        image: ImageInput | None,
+        verify: bool,
     ) -> Answer:
-        """Answer a question from the index, as `FlorenceRAG.ask` does."""
+        """Answer a question from the index or about one image, as `FlorenceRAG.ask` does."""
+        if image is not None:
+            answer = self._ask_about(image, question, llm, cache_answers)
+        else:
+            answer = self._ask_index(question, k, kinds, filter, llm, cache_answers, min_relevance)
+        return verified(self._context, answer, question) if verify else answer
+
+    def _ask_index(
+        self,
+        question: str,
+        k: int,
+        kinds: Collection[Kind] | None,
+        filter: Filter | None,
+        llm: str | ChatModel | None,
+        cache_answers: bool | None,
+        min_relevance: float | None,
+    ) -> Answer:
         least = self._retriever.min_relevance if min_relevance is None else check_relevance(min_relevance)
         if least and not self._retriever.is_calibrated:
             raise InputError(f"min_relevance is {least:g}, but the relevance of hits is not known here; omit it")
@@ -79,7 +97,7 @@ class QuestionAnswering:
             fields["confidence"], fields["status"] = answer.confidence, answer.status
         return answer
 
-    def ask_about(
+    def _ask_about(
         self, image: ImageInput, question: str, llm: str | ChatModel | None, cache_answers: bool | None
     ) -> Answer:
         """Answer a question about one image, which the citation names."""

@@ -35,6 +35,7 @@ from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.safe_fetch import UrlRules
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
+from florence_rag.tools.verify_claim import VerifyClaim
 from florence_rag.untrusted_text import place_to_text
 from florence_rag.validation import validate_arguments
 
@@ -58,6 +59,7 @@ __all__ = [
     "Tool",
     "ToolResult",
     "UrlRules",
+    "VerifyClaim",
     "check_image_mode",
     "chunk_to_metadata",
     "hit_to_metadata",
@@ -84,7 +86,7 @@ IMAGE_TOOLS: tuple[type[ImageTool], ...] = (
 def tools_for(
     rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
 ) -> list[Tool]:
-    """Return the tools: search first, then those that take one image, then recommendation and videos.
+    """Return the tools: search first, then those that take one image, then recommendation, videos and verification.
 
     Args:
         rag: The index that the tools work on.
@@ -92,4 +94,4 @@ def tools_for(
         allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
     """
     image_tools = [tool(rag, allow_paths, allow_urls) for tool in IMAGE_TOOLS if tool.is_available(rag)]
-    return [SearchImages(rag), *image_tools, Recommend(rag), FindVideoMoment(rag)]
+    return [SearchImages(rag), *image_tools, Recommend(rag), FindVideoMoment(rag), VerifyClaim(rag)]

@@ -17,6 +17,7 @@ from langchain_florence.loader import FlorenceLoader
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content
 from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, VQATool, florence_tools
 from langchain_florence.vectorstore import FlorenceDocumentIndex, FlorenceVectorStore
+from langchain_florence.verify import FlorenceVerifier
 
 if TYPE_CHECKING:
     from langchain_florence.middleware import FlorenceImages
@@ -30,6 +31,7 @@ __all__ = [
     "FlorenceSearchTool",
     "FlorenceTool",
     "FlorenceVectorStore",
+    "FlorenceVerifier",
     "ImagePlacer",
     "LangChainEmbedder",
     "VQATool",

@@ -20,6 +20,7 @@ from llama_index_florence.tools import (
     image_mode_for,
 )
 from llama_index_florence.vectorstore import FlorenceVectorStore
+from llama_index_florence.verify import FlorenceVerifier
 
 __all__ = [
     "FlorenceEmbedding",
@@ -30,6 +31,7 @@ __all__ = [
     "FlorenceTool",
     "FlorenceToolSpec",
     "FlorenceVectorStore",
+    "FlorenceVerifier",
     "ImageAgent",
     "VQATool",
     "image_mode_for",

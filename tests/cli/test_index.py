@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index_report import IndexReport
 from florence_rag.testing import ColorEmbedder, color_frame
-from florence_rag.types import IndexReport
 
 SKIPPED = ("skipped", "skipped_counts")
 PROGRAM = Path(__file__).with_name("color_program.py")

@@ -15,8 +15,9 @@ from florence_rag.cli.output import (
     source_to_text,
 )
 from florence_rag.index.base import IndexInfo
+from florence_rag.index_report import IndexReport
 from florence_rag.models.registry import CARDS
-from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, IndexReport, Locator
+from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, Locator
 
 
 def shown(image) -> str:

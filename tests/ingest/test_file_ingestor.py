@@ -12,6 +12,7 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index_report import Change
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.file_ingestor import FileIngestor
@@ -19,7 +20,7 @@ from florence_rag.ingest.index_diff import IndexSnapshot
 from florence_rag.rag import FlorenceRAG
 from florence_rag.sources import Places, watching
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
-from florence_rag.types import Change, Skipped
+from florence_rag.types import Skipped
 from tests.chunking.samples import pdf_with_attachment
 
 WAIT_S = 20  # on a busy machine; it takes half a second

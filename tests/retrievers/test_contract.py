@@ -313,6 +313,7 @@ def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
         "tag_image",
         "recommend",
         "find_video_moment",
+        "verify_claim",
     ]
     ask = plugin.schema(tools["ask_image"])
     assert ask["name"] == "ask_image"
@@ -335,6 +336,7 @@ STRICT_CALLS = {
     "recommend": {"like": ["{id}"], "dislike": [], "seen": [], "k": 0, "kinds": [], "filter": "null"},
     "find_video_moment": {"query": "red", "k": 0, "video": ""},
     "ask_image": {"image": "{id}", "question": "What color is it?"},
+    "verify_claim": {"claim": "The wall is red.", "ids": ["{id}"]},
 }
 
 

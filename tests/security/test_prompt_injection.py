@@ -48,11 +48,12 @@ def arguments_of(name, target):
         "find_video_moment": {"query": query, "video": listed},
         "recommend": {"like": [listed, query], "dislike": ["blue"]},
         "search_images": {"query": query, "k": 20},
+        "verify_claim": {"claim": f"There is a {target.attack}.", "ids": [listed]},
     }
     return {**({"image": listed} if name in WITH_IMAGE else {}), **more.get(name, {})}
 
 
-@pytest.mark.parametrize("name", [*WITH_IMAGE, "search_images", "recommend", "find_video_moment"])
+@pytest.mark.parametrize("name", [*WITH_IMAGE, "search_images", "recommend", "find_video_moment", "verify_claim"])
 def test_the_result_of_a_tool_quotes_what_files_say(targets, name):
     for target in targets:
         tool = next(tool for tool in tools_for(target.rag) if tool.name == name)

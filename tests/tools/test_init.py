@@ -16,6 +16,7 @@ from florence_rag.tools import (
     Recommend,
     SearchImages,
     TagImage,
+    VerifyClaim,
     tools_for,
 )
 
@@ -30,6 +31,7 @@ ALL = (
     TagImage,
     Recommend,
     FindVideoMoment,
+    VerifyClaim,
 )
 
 ARGUMENTS = {
@@ -37,6 +39,7 @@ ARGUMENTS = {
     "classify_image": {"labels": ["red", "blue"]},
     "tag_image": {"labels": ["red", "blue"]},
     "recommend": {"kinds": ["image"]},
+    "verify_claim": {"claim": "There is a red wall.", "ids": []},
 }
 """Further arguments of a tool, next to the image."""
 
@@ -49,6 +52,7 @@ def test_an_index_offers_the_tools_that_its_models_support(bare_rag, rag, full_r
         TagImage,
         Recommend,
         FindVideoMoment,
+        VerifyClaim,
     ]
     assert [type(tool) for tool in tools_for(rag)] == [
         SearchImages,
@@ -58,6 +62,7 @@ def test_an_index_offers_the_tools_that_its_models_support(bare_rag, rag, full_r
         TagImage,
         Recommend,
         FindVideoMoment,
+        VerifyClaim,
     ]
     assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
 
@@ -109,7 +114,8 @@ def test_every_artifact_is_json(full_rag):
     for tool in tools_for(full_rag):
         first = next(iter(tool.parameters["properties"]))
         value = {"image": image, "like": [image]}.get(first, "red")
-        result = tool(**{first: value}, **ARGUMENTS.get(tool.name, {}))
+        ids = {"ids": [image]} if "ids" in tool.parameters["properties"] else {}
+        result = tool(**{first: value, **ARGUMENTS.get(tool.name, {}), **ids})
         assert not result.is_error
         assert json.loads(json.dumps(result.artifact)) == result.artifact
         assert result.artifact["images"][0]["number"] == 1

@@ -27,6 +27,7 @@ def test_the_spec_gives_all_tools_or_the_named_ones(rag):
         "tag_image",
         "recommend",
         "find_video_moment",
+        "verify_claim",
     ]
     assert [tool.metadata.name for tool in spec.to_tool_list()] == names
     assert [tool.metadata.name for tool in spec.to_tool_list(["ask_image"])] == ["ask_image"]
@@ -43,7 +44,7 @@ def test_a_spec_has_its_tools_as_functions(rag):
 
 
 async def test_the_spec_gives_its_tools_async(rag):
-    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 7
+    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 8
 
 
 def test_metadata_can_be_replaced(rag):
