@@ -56,12 +56,12 @@ class QuestionAnswering:
         llm: str | ChatModel | None,
         cache_answers: bool | None,
         min_relevance: float | None,
-        image: ImageInput | None,
-        verify: bool,
+        image: ImageInput | None = None,
+        verify: bool = False,
     ) -> Answer:
         """Answer a question from the index or about one image, as `FlorenceRAG.ask` does."""
         if image is not None:
-            answer = self._ask_about(image, question, llm, cache_answers)
+            answer = self.ask_about(image, question, llm, cache_answers)
         else:
             answer = self._ask_index(question, k, kinds, filter, llm, cache_answers, min_relevance)
         return verified(self._context, answer, question) if verify else answer
@@ -97,7 +97,7 @@ class QuestionAnswering:
             fields["confidence"], fields["status"] = answer.confidence, answer.status
         return answer
 
-    def _ask_about(
+    def ask_about(
         self, image: ImageInput, question: str, llm: str | ChatModel | None, cache_answers: bool | None
     ) -> Answer:
         """Answer a question about one image, which the citation names."""
