@@ -76,12 +76,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "finetuning": LOADABLE | {"datasets"},
     "testing": LOADABLE | {"ingest", "tasks", "rag"},
     "tools": RUNNABLE | {"rag", "viz"},
-    "cli": PUBLIC | {"settings", "tools", "viz"},
+    "server": RUNNABLE | {"rag", "tools", "viz"},
+    "cli": PUBLIC | {"settings", "tools", "viz", "server"},
     "__main__": {"cli"},
     "__init__": RUNNABLE | {"rag"},
 }
 
-ABOVE_THE_FACADE = {"rag", "tools", "cli", "testing", "__init__"}
+ABOVE_THE_FACADE = {"rag", "tools", "server", "cli", "testing", "__init__"}
 
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "core", "manager", "managers", "misc"}
 

@@ -25,6 +25,9 @@ REACHED_BY = {
     "finetuning/trainer.py": ("train unicl", "train vqa", "train detect", "train actions"),
     "finetuning/vqa.py": ("train vqa",),
     "index/bulk/server_import.py": ("import",),
+    "server/access.py": ("serve",),
+    "server/index_routes.py": ("serve",),
+    "server/run.py": ("serve",),
 }
 """The commands in which the messages of a module appear, for modules that name an option without its command."""
 
