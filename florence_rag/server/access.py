@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -151,7 +150,7 @@ def _limited(receive: Receive, max_bytes: int) -> Receive:
     return limited
 
 
-def _with_headers(send: Send) -> Callable[[Message], object]:
+def _with_headers(send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
