@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from florence_rag.errors import FlorenceError, InputError
+from florence_rag.index_report import IndexReport
 from florence_rag.ingest.file_ingestor import RunOptions
 from florence_rag.ingest.progress import Progress
 from florence_rag.rag import FlorenceRAG
 from florence_rag.telemetry import get_logger
-from florence_rag.types import IndexReport
 
 log = get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Job:
 
 
 def _short_report(report: IndexReport) -> dict[str, Any]:
-    record = report.to_dict()
+    record: dict[str, Any] = report.to_dict()
     counts = {f"{name}_count": len(record[name]) for name in ("failed", "near_duplicates")}
     return record | counts | {name: record[name][:MAX_LISTED] for name in ("failed", "near_duplicates", "skipped")}
 

@@ -41,9 +41,9 @@ class JobRequest(BaseModel):
     """What to index: paths inside the folders that the server allows, and uploads by their names."""
 
     model_config = ConfigDict(extra="forbid")
-    paths: list[Annotated[str, Field(max_length=MAX_CHARACTERS)]] = Field([], max_length=MAX_ITEMS)
-    uploads: list[Annotated[str, Field(max_length=MAX_CHARACTERS)]] = Field([], max_length=MAX_ITEMS)
-    retry: bool = Field(False, description="Whether to read files again that failed before.")
+    paths: list[Annotated[str, Field(max_length=MAX_CHARACTERS)]] = Field(default=[], max_length=MAX_ITEMS)
+    uploads: list[Annotated[str, Field(max_length=MAX_CHARACTERS)]] = Field(default=[], max_length=MAX_ITEMS)
+    retry: bool = Field(default=False, description="Whether to read files again that failed before.")
 
 
 @router.get("/info")

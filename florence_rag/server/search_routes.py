@@ -30,13 +30,13 @@ class Restrictions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Restrictions")
 
-    kinds: list[Kind] | None = Field(None, max_length=4, description="Only these kinds; all by default.")
-    source: Text = Field("", description="Only files whose path contains this text, in any case.")
-    tags: list[Text] = Field([], max_length=MAX_ITEMS, description="Only chunks with all of these tags.")
-    from_s: float | None = Field(None, description="Only clips that end after this second of their video.")
-    to_s: float | None = Field(None, description="Only clips that begin before this second of their video.")
-    filter: dict[str, Any] | None = Field(None, description='Such as {"city": "Rome", "year": {"$gte": 2020}}.')
-    min_relevance: float | None = Field(None, ge=0, le=1, description="The least relevance of a hit.")
+    kinds: list[Kind] | None = Field(default=None, max_length=4, description="Only these kinds; all by default.")
+    source: Text = Field(default="", description="Only files whose path contains this text, in any case.")
+    tags: list[Text] = Field(default=[], max_length=MAX_ITEMS, description="Only chunks with all of these tags.")
+    from_s: float | None = Field(default=None, description="Only clips that end after this second of their video.")
+    to_s: float | None = Field(default=None, description="Only clips that begin before this second of their video.")
+    filter: dict[str, Any] | None = Field(default=None, description='Such as {"city": "Rome", "year": {"$gte": 2020}}.')
+    min_relevance: float | None = Field(default=None, ge=0, le=1, description="The least relevance of a hit.")
 
     def to_filter(self) -> dict[str, Any] | None:
         """Return all conditions as one filter."""
@@ -61,11 +61,15 @@ class Restrictions(BaseModel):
 class SearchRequest(Restrictions):
     """What to search for: a text, an image or an item, or several of them together."""
 
-    text: Text | None = Field(None, description="A description.")
-    image: str | None = Field(None, max_length=MAX_IMAGE_CHARACTERS, description="An image as a data URI or base64.")
-    id: Text | None = Field(None, description="The id of an item, to find what is like it.")
-    box: Box | None = Field(None, description="The part of the image or item: left, top, right, bottom in [0, 1].")
-    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="The number of hits.")
+    text: Text | None = Field(default=None, description="A description.")
+    image: str | None = Field(
+        default=None, max_length=MAX_IMAGE_CHARACTERS, description="An image as a data URI or base64."
+    )
+    id: Text | None = Field(default=None, description="The id of an item, to find what is like it.")
+    box: Box | None = Field(
+        default=None, description="The part of the image or item: left, top, right, bottom in [0, 1]."
+    )
+    limit: int = Field(default=20, ge=1, le=MAX_LIMIT, description="The number of hits.")
 
     def to_query(self) -> SearchQuery:
         """Return the query; raise InputError if there is none, or if the image names a file."""
@@ -86,8 +90,8 @@ class AskRequest(Restrictions):
     image: str | None = Field(
         None, max_length=MAX_IMAGE_CHARACTERS, description="An image to ask about, as a data URI."
     )
-    id: Text | None = Field(None, description="The id of an item to ask about.")
-    limit: int = Field(8, ge=1, le=MAX_LIMIT, description="The number of hits to base the answer on.")
+    id: Text | None = Field(default=None, description="The id of an item to ask about.")
+    limit: int = Field(default=8, ge=1, le=MAX_LIMIT, description="The number of hits to base the answer on.")
 
 
 def image_bytes(image: str) -> bytes:
