@@ -49,6 +49,12 @@ ITEM_IMAGE = "item_image"
 PERCEPTUAL_HASH = "perceptual_hash"
 """The key of a chunk's metadata that holds the perceptual hash of its image."""
 
+CONTINUES = "continues"
+"""The key in the metadata of a clip that continues the shot of the previous clip."""
+
+TIME_RESTARTS = "time_restarts"
+"""The key in the metadata of clips of a video that must be read from its beginning, because places share a time."""
+
 RESERVED_METADATA = frozenset({ITEM_IMAGE, PERCEPTUAL_HASH})
 """Keys that only florence_rag may set in the metadata of a chunk."""
 

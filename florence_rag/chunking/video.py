@@ -17,12 +17,7 @@ from florence_rag.chunking.video_file import Video, open_video
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.sources.io.uris import AMBIGUOUS_SUFFIXES, HEAD_BYTES, is_transport_stream, skip_reason, suffix_of
-from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
-
-CONTINUES = "continues"
-"""The metadata key of a clip that continues the shot of the previous clip."""
-TIME_RESTARTS = "time_restarts"
-"""The metadata key of clips of a video that must be read from its beginning, because places of it share a time."""
+from florence_rag.types import CONTINUES, TIME_RESTARTS, Chunk, Frame, Locator, Skipped, Source
 
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:

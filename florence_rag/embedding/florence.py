@@ -11,10 +11,12 @@ import torch
 
 from florence_rag.batching import batched
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
+from florence_rag.embedding.query_encoder import QuerySettings
 from florence_rag.models.fast_resize import resize_frame
 from florence_rag.models.fingerprints import fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
+from florence_rag.models.numpy_text_encoder import NetworkSettings
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.types import EmbedderInfo, Frame
@@ -77,6 +79,25 @@ class FlorenceEmbedder:
             region_view=image.region_view,
             logit_scale=float(self._model.logit_scale.detach().exp()),
             device=str(self._model.device),
+        )
+
+    def query_settings(self) -> QuerySettings:
+        """Return how queries are embedded."""
+        config: Any = self._model.text_encoder.config
+        network = NetworkSettings(
+            network="florence",
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            eps=config.layer_norm_eps,
+            activation=config.hidden_act,
+            end_token=config.eos_token_id,
+            is_causal=True,
+        )
+        return QuerySettings(
+            network,
+            max_tokens=self._processor.tokenizer.model_max_length,
+            normalizes_text=self._processor.normalizes_text,
+            splits_special_tokens=True,
         )
 
     @torch.inference_mode()

@@ -14,9 +14,11 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
+from florence_rag.embedding.query_encoder import QuerySettings
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.fast_resize import resize_for
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
+from florence_rag.models.numpy_text_encoder import NetworkSettings
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
     accelerate_images,
@@ -167,6 +169,25 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
             detail_px=2 * side if self._reads_images_alone and isinstance(side, int) else None,
             device=str(self._model.device),
         )
+
+    def query_settings(self) -> QuerySettings | None:
+        """Return how queries are embedded; None for other networks than CLIP and SigLIP."""
+        kind = getattr(self._model.config, "model_type", "")
+        if kind not in ("clip", "siglip") or self._model.tokenizer is None:
+            return None
+        config, tokenizer = self._model.config.get_text_config(), self._model.tokenizer
+        network = NetworkSettings(
+            network=kind,
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            eps=config.layer_norm_eps,
+            activation=config.hidden_act,
+            end_token=tokenizer.eos_token_id if kind == "clip" else None,
+            is_causal=kind == "clip",
+        )
+        padding = (tokenizer.pad_token, tokenizer.pad_token_id) if kind == "siglip" else None
+        masks_padding = "attention_mask" in tokenizer.model_input_names
+        return QuerySettings(network, self._limit.limit, padding, masks_padding, lowers_case=self._is_siglip)
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""

@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import partial
 
 from florence_rag.chunking import read_frames
-from florence_rag.chunking.video import CONTINUES, TIME_RESTARTS, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.sources.limited import stream_file
-from florence_rag.types import Chunk, Frame, Hit, Locator
+from florence_rag.types import CONTINUES, TIME_RESTARTS, Chunk, Frame, Hit, Locator
 from florence_rag.workers import DEFAULT_LIMITS, Limits
 
 ACTION = "action"
@@ -63,6 +62,8 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer, limits: Lim
     first, start_s, end_s = shot[0], shot[0].locator.start_s, shot[-1].locator.end_s
     if first.kind != "clip" or first.source.media == "image" or is_moment(first) or start_s is None or end_s is None:
         return []
+    from florence_rag.chunking.video import sample_frames  # here, because a search needs no video decoder
+
     frame_times: dict[float, float] = {}  # by the time of the sample, the exact time by which the frame is read again
 
     def sampled() -> Iterator[tuple[float, Frame]]:

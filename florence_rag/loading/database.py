@@ -15,7 +15,7 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.known_models import is_known
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import CARDS, DEFAULT, Role, find_model
+from florence_rag.models.registry import ASSETS, CARDS, DEFAULT, Role, find_model
 from florence_rag.types import EmbedderInfo
 
 _REPOSITORY = re.compile(r"([a-z][a-z0-9-]*:)?[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -113,6 +113,8 @@ def check_recorded(
     Raises:
         ModelError: If the caller has to name the model.
     """
+    if name in CARDS and Path(CARDS[name].source).is_relative_to(ASSETS):
+        return name
     from florence_rag.models.downloads import is_local
 
     if name in CARDS or (_REPOSITORY.fullmatch(name) and not Path(name.rpartition(":")[2]).exists()):

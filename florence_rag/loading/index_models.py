@@ -7,6 +7,7 @@ from florence_rag.context import Models
 from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
 from florence_rag.loading.model_options import ModelOptions
+from florence_rag.loading.query_encoders import load_embedder
 from florence_rag.models.registry import RAPIDOCR, ModelCard
 
 
@@ -47,7 +48,7 @@ def load_models(names: ModelNames, options: ModelOptions | None = None, *, index
         if captioner:
             loader.require(loaders.CAPTIONER, captioner)
     return Models(
-        embedder=loader.load(loaders.EMBEDDER, embedder),
+        embedder=load_embedder(loader, embedder),
         text_embedder=loader.load(loaders.TEXT_EMBEDDER, text_embedder) if text_embedder else None,
         vqa=loader.lazy(loaders.VQA, vqa),
         attention_vqa=loader.lazy(loaders.ATTENTION_VQA, vqa),

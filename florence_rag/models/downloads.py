@@ -4,13 +4,13 @@ This is the only module that uses the network for weights, and only when a model
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import httpx
-import torch
 from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
@@ -144,7 +144,13 @@ def _is_complete(name: str, folder: Path) -> bool:
 
 
 def _cached_file(url: str, folder: Path | None = None) -> Path:
-    return (folder or Path(torch.hub.get_dir()) / "checkpoints") / url.rsplit("/", 1)[-1]
+    return (folder or _torch_home() / "hub" / "checkpoints") / url.rsplit("/", 1)[-1]
+
+
+def _torch_home() -> Path:
+    """Return the folder that torch.hub uses, without importing PyTorch."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:

@@ -3,11 +3,9 @@
 Preprocessing of the published models: microsoft/UniCL (enlarge, crop) and zdou0830/METER (crop without enlarging).
 """
 
-import html
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import ftfy
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.dyhead import DetectorOutput, DyHeadDetectorConfig, detect_objects
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.text_normalization import normalize_text
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -192,11 +191,6 @@ class FlorenceProcessor(ProcessorMixin):
             encoded = self.tokenizer(texts, return_tensors=return_tensors, **options)
             features.update(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
         return BatchFeature(features)
-
-
-def normalize_text(text: str) -> str:
-    """Normalize a text as CLIP's reference tokenizer (openai/CLIP) does."""
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 AutoImageProcessor.register(CoSwinConfig, image_processor_classes={"pil": FlorenceImageProcessor})

@@ -9,8 +9,8 @@ import pytest
 from av.stream import Disposition
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.video import TIME_RESTARTS, chunk_source, read_frames, sample_frames
-from florence_rag.types import Chunk, Locator, Skipped
+from florence_rag.chunking.video import chunk_source, read_frames, sample_frames
+from florence_rag.types import TIME_RESTARTS, Chunk, Locator, Skipped
 from tests.chunking.samples import BLUE, GREEN, RED, WHITE, scene, shots, source, write_video
 
 COLORS = (RED, BLUE, GREEN)

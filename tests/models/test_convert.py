@@ -20,9 +20,10 @@ from florence_rag.models.convert import CLIP_TOKENIZER, convert, converted_folde
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.meter import MeterModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks
-from florence_rag.models.processing import IMAGENET_MEAN, normalize_text
+from florence_rag.models.processing import IMAGENET_MEAN
 from florence_rag.models.registry import find_model
 from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.text_normalization import normalize_text
 from tests.models.fill import fill
 from tests.models.reference import (
     EXPECTED,
