@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.lite.profile import LITE
 from florence_rag.index.store_profile import SERVER, StoreProfile
 
 _SCHEMES = ("http", "https", "tcp")
+LOCK = "LOCK"
+"""The file in the folder of a Milvus Lite database that locks it."""
 _ODD = re.compile(r"[\s\x00-\x1f\\]")
 
 
@@ -57,12 +59,30 @@ class Address:
         """What the store at this address supports."""
         return SERVER if self.path is None else LITE
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no database at the folder; False for a server, which has to be asked."""
+        return self.path is not None and not is_database(self.path)
+
+    def missing_error(self) -> StoreUnavailableError:
+        """Return the error that there is no index."""
+        name = self.database  # an older server says of an unknown one that it is empty
+        what = f"the database {name!r} on the server if it does not exist, and then the index" if name else "it"
+        return StoreUnavailableError(
+            f"there is no database at {self.uri!r}; create {what} with: florence-rag index PATH --db {self.uri}"
+        )
+
     def __str__(self) -> str:
         """Return the address for messages, without the user and password that a URI may contain."""
         if self.path is not None or "@" not in self.uri:
             return self.uri
         parts = urlsplit(self.uri)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def is_database(path: Path) -> bool:
+    """Return whether the folder holds a Milvus Lite database, whose lock file may have been lost."""
+    return (path / LOCK).is_file() or any((path / "collections").glob("*/*.json*"))
 
 
 def classifier_folder(uri: str, collection: str) -> Path | None:

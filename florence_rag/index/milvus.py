@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import TracebackType
 
-from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreMismatchError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreMismatchError
 from florence_rag.index.address import Address
 from florence_rag.index.answer_store import MilvusAnswerStore
 from florence_rag.index.base import IndexInfo
@@ -22,7 +22,6 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Entry, Ledger, Settings
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.integrity import damage_error
-from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
 from florence_rag.index.schema import vector_dtype_of
@@ -119,7 +118,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         """Return the embedder and the text embedder, if any, that filled an index; None if there is no index."""
         address = Address.parse(uri)
         _check_name(collection)
-        if address.path is not None and not is_database(address.path):
+        if address.is_missing:
             return None
         with _connected(address, token, create=False) as connection, closing(connection):
             ledger = Ledger(connection, collection)
@@ -137,11 +136,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
         """Return what `recorded_embedders` returns, or raise StoreUnavailableError if there is no index."""
         if (recorded := MilvusIndex.recorded_embedders(uri, token, collection)) is None:
-            name = Address.parse(uri).database  # an older server says of an unknown one that it is empty
-            what = f"the database {name!r} on the server if it does not exist, and then the index" if name else "it"
-            raise StoreUnavailableError(
-                f"there is no database at {uri!r}; create {what} with: florence-rag index PATH --db {uri}"
-            )
+            raise Address.parse(uri).missing_error()
         return recorded
 
     def __enter__(self) -> MilvusIndex:

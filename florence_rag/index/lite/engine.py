@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.address import is_database
 from florence_rag.index.lite.internals import LiteEngine
-from florence_rag.index.lite.lock import is_database
 
 
 class LiteDatabase:

@@ -9,8 +9,7 @@ from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError
 
 from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
-
-LOCK = "LOCK"
+from florence_rag.index.address import LOCK, is_database
 
 
 def lock(path: Path) -> MilvusLite:
@@ -44,8 +43,3 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         engine.close()
-
-
-def is_database(path: Path) -> bool:
-    """Return whether the folder holds a Milvus Lite database, whose lock file may have been lost."""
-    return (path / LOCK).is_file() or any((path / "collections").glob("*/*.json*"))

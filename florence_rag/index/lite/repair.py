@@ -27,6 +27,7 @@ from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.manifest import Manifest
 
 from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.address import LOCK
 from florence_rag.index.checksum import DAMAGED
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
@@ -46,7 +47,7 @@ from florence_rag.index.lite.integrity import (
     writes_in,
 )
 from florence_rag.index.lite.known_schemas import known_schema
-from florence_rag.index.lite.lock import LOCK, locked
+from florence_rag.index.lite.lock import locked
 from florence_rag.index.rows import Row
 
 SET_ASIDE = "set-aside"
