@@ -1,4 +1,4 @@
-"""CPU seconds until a new process has its result: the least of several runs, beside a bare script.
+"""CPU seconds until a new process has its result, the least of several runs, and its peak memory.
 
     python benchmarks/startup.py
 
@@ -8,7 +8,7 @@ which others embed a query, and does nothing else. CPU time depends little on ho
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,14 +21,13 @@ OPEN = "from florence_rag import FlorenceRAG; FlorenceRAG.open({db!r})"
 IMAGE = "photos/street-01.jpg"
 
 
-def seconds(arguments: tuple[str, ...], expected: int = 0) -> float:
-    """Return the CPU time of one process."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != expected:
-        raise SystemExit(f"{arguments}: {done.stderr}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def measure(arguments: tuple[str, ...], expected: int = 0) -> tuple[float, float]:
+    """Return the CPU time of one process in seconds, and its peak memory in megabytes."""
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if (code := os.waitstatus_to_exitcode(status)) != expected:
+        raise SystemExit(f"{arguments} exits with {code}, not with {expected}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -49,9 +48,10 @@ def main() -> None:
             "florence-rag index, nothing to do": ((*cli, "index", corpus, "--db", db), 0),
             "FlorenceRAG.open": (("-c", OPEN.format(db=db)), 0),
         }
-        seconds((*cli, "index", corpus, "--db", db, "--model", "florence-tiny"))
+        measure((*cli, "index", corpus, "--db", db, "--model", "florence-tiny"))
         for name, (arguments, expected) in rows.items():
-            print(f"{min(seconds(arguments, expected) for _ in range(RUNS)):6.2f} s  {name}", flush=True)
+            cpu_s, memory_mb = map(min, zip(*(measure(arguments, expected) for _ in range(RUNS)), strict=True))
+            print(f"{cpu_s:6.2f} s {memory_mb:6,.0f} MB  {name}", flush=True)
 
 
 if __name__ == "__main__":

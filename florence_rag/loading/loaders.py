@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from florence_rag.perception.meter import MeterMatcher, MeterVQA
 
 
-def _sentence_transformer(card: ModelCard, loader: ModelLoader) -> Embedder:
+def load_sentence_transformer(card: ModelCard, loader: ModelLoader) -> Embedder:
+    """Load a dual encoder of sentence-transformers."""
     from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 
     options = loader.options
@@ -53,7 +54,8 @@ def _azure(card: ModelCard, loader: ModelLoader) -> Embedder:
     )
 
 
-def _florence(card: ModelCard, loader: ModelLoader) -> Embedder:
+def load_florence(card: ModelCard, loader: ModelLoader) -> Embedder:
+    """Load a dual encoder of this package."""
     from florence_rag.embedding.florence import FlorenceEmbedder
 
     options = loader.options
@@ -180,7 +182,12 @@ def _calibrated(load: Load[Any]) -> Load[perception.VisualQA]:
 
 EMBEDDER = ModelRole[Embedder](
     ("embed",),
-    {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
+    {
+        "florence": load_florence,
+        "unicl": load_florence,
+        "sentence-transformers": load_sentence_transformer,
+        "azure": _azure,
+    },
     "or use the model that is built in, for a new database: florence-rag index PATH --model florence-tiny",
 )
 TEXT_EMBEDDER = ModelRole[TextEmbedder](

@@ -29,7 +29,8 @@ from florence_rag.types import EmbedderInfo, Frame
 
 log = get_logger(__name__)
 
-_FAMILIES = frozenset({"florence", "unicl", "sentence-transformers"})
+_LOADERS = (loaders.load_florence, loaders.load_sentence_transformer)
+"""The loaders of models that a `QueryEncoder` can replace. A program may have registered another one for a family."""
 _MAX_REMEMBERED = 200
 _MAX_QUERIES = 32
 """The most texts that are embedded at once without PyTorch, whose batches are faster than its import from here on."""
@@ -99,7 +100,7 @@ def _model_folder(loader: ModelLoader, card: ModelCard) -> Path | None:
     """Return the folder of a model on this machine; None if it has none, or its options concern the image encoder."""
     options = loader.options
     if (
-        card.family not in _FAMILIES
+        loaders.EMBEDDER.loaders[card.family] not in _LOADERS
         or options.device not in (None, "cpu")
         or options.precision
         or options.backend != "torch"
