@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +21,8 @@ from florence_rag.embedding.query_encoder import HasQuerySettings, QueryEncoder,
 from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader
 from florence_rag.models.numpy_text_encoder import NetworkSettings
-from florence_rag.models.registry import ModelCard, state_file
+from florence_rag.models.registry import ModelCard
+from florence_rag.models.state_cache import StateCache, file_key
 from florence_rag.telemetry import get_logger
 from florence_rag.types import EmbedderInfo, Frame
 
@@ -31,7 +30,7 @@ log = get_logger(__name__)
 
 _LOADERS = (loaders.load_florence, loaders.load_sentence_transformer)
 """The loaders of models that a `QueryEncoder` can replace. A program may have registered another one for a family."""
-_MAX_REMEMBERED = 200
+_remembered = StateCache("query_encoders.json")
 _MAX_QUERIES = 32
 """The most texts that are embedded at once without PyTorch, whose batches are faster than its import from here on."""
 _MIN_COSINE = 0.9999
@@ -81,10 +80,10 @@ def load_embedder(loader: ModelLoader, card: ModelCard) -> Embedder:
     if root is None or len(folders) != 1:
         return loader.load(loaders.EMBEDDER, card)
     model: LazyValue[Embedder] = LazyValue(lambda: loader.load(loaders.EMBEDDER, card), card.name)
-    folder, key, remembered = folders.pop(), _key(root), _read()
-    if key in remembered:
+    folder, key = folders.pop(), _key(root)
+    if remembered := _remembered.read().get(key):
         try:
-            info, settings = _from_json(remembered[key])
+            info, settings = _from_json(remembered)
             encode = QueryEncoder(folder, settings, card.name, loader.options.too_long)
             return QueryFirstEmbedder(replace(info, name=card.name), encode, model)
         except (KeyError, TypeError, ValueError, OSError) as error:  # a damaged record; the model says what is wrong
@@ -92,7 +91,7 @@ def load_embedder(loader: ModelLoader, card: ModelCard) -> Embedder:
     embedder = model.get()
     settings = embedder.query_settings() if isinstance(embedder, HasQuerySettings) else None
     if settings and _agrees(embedder, folder, settings):
-        _write({**remembered, key: {"info": asdict(embedder.info), "settings": asdict(settings)}})
+        _remembered.add({key: json.dumps([asdict(embedder.info), asdict(settings)])})
     return embedder
 
 
@@ -124,33 +123,13 @@ def _agrees(embedder: Embedder, folder: Path, settings: QuerySettings) -> bool:
 
 def _key(root: Path) -> str:
     """Return a digest of what the vectors of a model depend on."""
-    states = [(str(file.resolve()), file.stat()) for file in sorted(root.rglob("*")) if file.is_file()]
-    files = [(path, state.st_size, state.st_mtime_ns) for path, state in states]
     versions = [version(name) for name in ("florence-rag", "transformers", "tokenizers")]
+    files = file_key(file for file in sorted(root.rglob("*")) if file.is_file())
     return hashlib.blake2b(json.dumps([str(root.resolve()), versions, files]).encode(), digest_size=16).hexdigest()
 
 
-def _from_json(known: Mapping[str, Any]) -> tuple[EmbedderInfo, QuerySettings]:
-    settings = dict(known["settings"])
-    network = NetworkSettings(**settings.pop("network"))
-    padding = settings.pop("padding")
-    return EmbedderInfo(**known["info"]), QuerySettings(
-        network, padding=tuple(padding) if padding else None, **settings
-    )
-
-
-def _read() -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        content = json.loads(state_file("query_encoders.json").read_text("utf-8"))
-        if isinstance(content, dict):
-            return content
-    return {}
-
-
-def _write(remembered: Mapping[str, Any]) -> None:
-    path = state_file("query_encoders.json")
-    part = path.with_suffix(".part")
-    with suppress(OSError):  # without a writable home the model is opened in full each time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(dict([*remembered.items()][-_MAX_REMEMBERED:]), indent=0), "utf-8")
-        part.replace(path)
+def _from_json(text: str) -> tuple[EmbedderInfo, QuerySettings]:
+    info, settings = json.loads(text)
+    settings["network"] = NetworkSettings(**settings["network"])
+    settings["padding"] = settings["padding"] and tuple(settings["padding"])
+    return EmbedderInfo(**info), QuerySettings(**settings)
