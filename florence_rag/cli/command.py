@@ -118,12 +118,9 @@ class RAGCommand(DatabaseCommand, ModelCommand):
         """
         from florence_rag.index.address import Address
 
-        address = Address.parse(self.db)
-        if settings.get("create") and address.path:
-            check_output_folder(address.path)
-        elif address.is_missing:  # before seconds are spent on imports
-            raise address.missing_error()
         self._check_filter()
+        if settings.get("create") and (folder := Address.parse(self.db).path):
+            check_output_folder(folder)
         settings = {"create": False, **settings, "token": self.token, "model_options": self.model_options()}
         with stderr().status("Loading the models"):
             from florence_rag.rag import FlorenceRAG

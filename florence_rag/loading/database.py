@@ -72,9 +72,11 @@ def open_database(uri: str | PathLike[str], model: str | None, options: Database
     Nothing is created if a model cannot be loaded. Without a model, the embedder is the one that the database records,
     as far as `check_recorded` allows, or else the default.
     """
+    uri, create = fspath(uri), options.get("create", True)
+    if not create and (address := Address.parse(uri)).is_missing:  # before seconds are spent on imports
+        raise address.missing_error()
     from florence_rag.index.milvus import MilvusIndex
 
-    uri, create = fspath(uri), options.get("create", True)
     token, collection = options.get("token"), options.get("collection", "florence")
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
         Address.parse(uri).profile.check_index_type(index_type)
