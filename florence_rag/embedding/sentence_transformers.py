@@ -172,12 +172,13 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
 
     def query_settings(self) -> QuerySettings | None:
         """Return how queries are embedded; None for other networks than CLIP and SigLIP."""
-        kind = getattr(self._model.config, "model_type", "")
-        if kind not in ("clip", "siglip") or self._model.tokenizer is None:
+        whole, tokenizer = self._model.config, self._model.tokenizer
+        kind = getattr(whole, "model_type", "")
+        if whole is None or tokenizer is None or kind not in ("clip", "siglip"):
             return None
-        config, tokenizer = self._model.config.get_text_config(), self._model.tokenizer
+        config = whole.get_text_config()
         network = NetworkSettings(
-            network=kind,
+            network="clip" if kind == "clip" else "siglip",
             layers=config.num_hidden_layers,
             heads=config.num_attention_heads,
             eps=config.layer_norm_eps,

@@ -89,9 +89,9 @@ def load_embedder(loader: ModelLoader, card: ModelCard) -> Embedder:
         except (KeyError, TypeError, ValueError, OSError) as error:  # a damaged record; the model says what is wrong
             log.debug("%s is opened in full: %s", card.name, error)
     embedder = model.get()
-    settings = embedder.query_settings() if isinstance(embedder, HasQuerySettings) else None
-    if settings and _agrees(embedder, folder, settings):
-        _remembered.add({key: json.dumps([asdict(embedder.info), asdict(settings)])})
+    found = embedder.query_settings() if isinstance(embedder, HasQuerySettings) else None
+    if found and _agrees(embedder, folder, found):
+        _remembered.add({key: json.dumps([asdict(embedder.info), asdict(found)])})
     return embedder
 
 

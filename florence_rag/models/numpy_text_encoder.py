@@ -148,8 +148,8 @@ class NumpyTextEncoder:
             logits = np.where(np.tri(length, dtype=bool), logits, -np.inf)
         logits[..., attended if attended is not None else length :] = -np.inf
         weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        attended: Array = (weights / weights.sum(axis=-1, keepdims=True)) @ value
-        return attended.transpose(1, 0, 2).reshape(length, -1)
+        mixed: Array = (weights / weights.sum(axis=-1, keepdims=True)) @ value
+        return mixed.transpose(1, 0, 2).reshape(length, -1)
 
     def _normalize(self, x: Array, layer: tuple[Array, Array]) -> Array:
         weight, bias = layer
@@ -160,12 +160,12 @@ class NumpyTextEncoder:
     def _block(self, prefix: str) -> tuple[tuple[Array, Array], ...]:
         names = self._names
         parts = [self._layer(prefix + name) for name in names.qkv]
-        qkv = tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+        weight, bias = (np.concatenate(each) for each in zip(*parts, strict=True))
         mlp = "" if names is _FLORENCE else "mlp."
         norm1, out, norm2, fc1, fc2 = (
             self._layer(prefix + name) for name in (names.norm1, names.out, names.norm2, f"{mlp}fc1", f"{mlp}fc2")
         )
-        return norm1, qkv, out, norm2, fc1, fc2
+        return norm1, (weight, bias), out, norm2, fc1, fc2
 
     def _layer(self, name: str) -> tuple[Array, Array]:
         """Return the weight and the bias of a layer; some have no bias."""
