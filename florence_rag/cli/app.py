@@ -33,6 +33,7 @@ COMMANDS = {
     "clear-answers": ("database:ClearAnswers", "Delete the cached answers of a database."),
     "recommend": ("search:Recommend", "Recommend varied new hits by examples of what you like and dislike."),
     "serve": ("serve:Serve", "Serve a database as a web page, a REST API and MCP."),
+    "mcp": ("mcp:MCP", "Offer a database to a desktop assistant, by the Model Context Protocol."),
     "describe": ("images:Describe", "Caption images."),
     "detect": ("images:Detect", "Find the objects in images, with their boxes."),
     "tag": ("tag:Tag", "Tag images by labels and by the tags of their neighbors, or by hand."),

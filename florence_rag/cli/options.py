@@ -161,6 +161,10 @@ Model = Annotated[
     typer.Option(metavar="NAME", help="The embedder: a name from `florence-rag models`, a folder, or a repository."),
 ]
 Reranker = Annotated[str | None, typer.Option(metavar="NAME", help="A model that scores the best hits again.")]
+AllowFolder = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="A folder from which clients may have files indexed. Repeatable."),
+]
 VQA = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from florence_rag.cli.command import IndexingCommand
-from florence_rag.cli.options import VQA, Reranker
+from florence_rag.cli.options import VQA, AllowFolder, Reranker
 from florence_rag.cli.output import plain, stderr
 from florence_rag.errors import MissingExtraError
 from florence_rag.redaction import keep_secret
@@ -16,8 +16,6 @@ from florence_rag.redaction import keep_secret
 if TYPE_CHECKING:
     from florence_rag.server.config import ServerConfig
     from florence_rag.settings import OpenSettings
-
-FOLDERS = typer.Option(metavar="FOLDER", help="A folder from which clients may have files indexed. Repeatable.")
 
 
 class Serve(IndexingCommand):
@@ -39,7 +37,7 @@ class Serve(IndexingCommand):
         list[str] | None,
         typer.Option(metavar="NAME", help="A name under which browsers reach the server. Repeatable."),
     ] = None
-    allow_folder: Annotated[list[Path] | None, FOLDERS] = None
+    allow_folder: AllowFolder = None
     upload_folder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where uploads are kept; without it, none are accepted.")
     ] = None
@@ -48,19 +46,25 @@ class Serve(IndexingCommand):
         float, typer.Option(metavar="SECONDS", min=1, help="The most time for a search or an answer.")
     ] = 120.0
     read_only: Annotated[bool, typer.Option("--read-only", help="Let clients change nothing.")] = False
+    llm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chat model for conversations, named as for LangChain's init_chat_model."),
+    ] = None
     vqa: VQA = None
     reranker: Reranker = None
 
     def run(self) -> None:
         try:
+            from florence_rag.answering.llm import open_chat_model
             from florence_rag.server.app import create_app
             from florence_rag.server.run import base_url, listening, page_url, run
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "fastapi", "server") from error
 
         config = self._config()
+        llm = open_chat_model(self.llm) if self.llm else None
         with listening(config) as listener, self.open_rag(self.model, **self.settings()) as rag:
-            app = create_app(rag, config, near_duplicates=self.near_duplicates, follow_links=self.follow_links)
+            app = create_app(rag, config, llm, near_duplicates=self.near_duplicates, follow_links=self.follow_links)
 
             def announce() -> None:
                 url = Text.assemble("Serving ", (self.db, "bold"), " at ", plain(page_url(config, listener)))

@@ -8,16 +8,28 @@ from typing import Annotated, Unpack
 
 from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
+from florence_rag.answering.llm import ChatModel
 from florence_rag.errors import FlorenceError, InputError, StoreError
 from florence_rag.ingest.file_ingestor import RunOptions
 from florence_rag.rag import FlorenceRAG
-from florence_rag.server import index_routes, search_routes
-from florence_rag.server.access import COOKIE, AccessControl, cookie_value, error_response, is_authorized
+from florence_rag.server import chat_routes, index_routes, search_routes
+from florence_rag.server.access import (
+    COOKIE,
+    MAX_BODY_BYTES,
+    AccessControl,
+    cookie_value,
+    error_response,
+    is_authorized,
+)
+from florence_rag.server.chat_sessions import ChatSessions
 from florence_rag.server.config import ServerConfig
+from florence_rag.server.mcp_server import create_mcp_server
 from florence_rag.server.service import Service
 from florence_rag.telemetry import get_logger
 from florence_rag.tools import tools_for
@@ -27,20 +39,35 @@ log = get_logger(__name__)
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(rag: FlorenceRAG, config: ServerConfig | None = None, **run_options: Unpack[RunOptions]) -> FastAPI:
+def create_app(
+    rag: FlorenceRAG,
+    config: ServerConfig | None = None,
+    llm: str | ChatModel | None = None,
+    **run_options: Unpack[RunOptions],
+) -> FastAPI:
     """Return the application that serves an index, for any ASGI server.
 
     Args:
         rag: The index. It stays open when the application ends.
         config: The settings; by default, this machine only, and nothing can be changed.
+        llm: A chat model or its name, for conversations; None to answer without a language model.
         **run_options: How index jobs proceed.
     """
+    config = config or ServerConfig(read_only=True)
     tools = {tool.name: tool for tool in tools_for(rag)}
-    service = Service(rag, config or ServerConfig(read_only=True), tools, run_options)
+    service = Service(rag, config, tools, run_options, ChatSessions(lambda: rag.chat(llm)))
+    folders = () if config.read_only else config.allowed_folders
+    mcp = StreamableHTTPSessionManager(
+        create_mcp_server(rag, service.long, folders),
+        stateless=True,
+        json_response=True,
+        max_request_body_size=MAX_BODY_BYTES,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with mcp.run():
+            yield
         service.close()
 
     app = FastAPI(
@@ -48,12 +75,14 @@ def create_app(rag: FlorenceRAG, config: ServerConfig | None = None, **run_optio
     )
     app.state.service = service
     app.include_router(search_routes.router)
+    app.include_router(chat_routes.router)
     app.include_router(index_routes.router)
+    app.router.routes.append(Route("/mcp", StreamableHTTPASGIApp(mcp)))
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/api/login", _log_in, methods=["POST"], include_in_schema=False)
     _add_error_handlers(app)
-    app.add_middleware(AccessControl, config=service.config)
+    app.add_middleware(AccessControl, config=config)
     return app
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import secrets
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,7 @@ class ServerConfig:
             raise InputError(f"the token must have at least {MIN_TOKEN_CHARACTERS} characters of ASCII, without spaces")
         if not self.token and not self.is_local:
             raise InputError(f"host is {self.host!r}, which other machines reach: give a token")
-        for folder in self.allowed_folders:
-            if not folder.is_dir():
-                raise InputError(f"{str(folder)!r} is not a folder; allow folders that exist")
+        check_folders(self.allowed_folders)
 
     @property
     def is_local(self) -> bool:
@@ -78,6 +77,31 @@ def is_local(host: str) -> bool:
 def new_token() -> str:
     """Return a random token."""
     return secrets.token_urlsafe(32)
+
+
+def check_folders(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Return folders that clients may have indexed, or raise InputError if one does not exist."""
+    checked = tuple(folders)
+    for folder in checked:
+        if not folder.is_dir():
+            raise InputError(f"{str(folder)!r} is not a folder; allow folders that exist")
+    return checked
+
+
+def allowed_path(name: str, folders: Iterable[Path]) -> Path:
+    """Return a file or folder inside one of some folders, after links and ".." are resolved, or raise InputError.
+
+    The message is the same whether or not a file outside exists.
+    """
+    for folder in folders:
+        try:
+            root = folder.resolve()
+            path = (root / name).resolve()
+            if path.is_relative_to(root) and path.exists():
+                return path
+        except (OSError, ValueError, RuntimeError):  # too long, with a null byte, a loop of links
+            continue
+    raise InputError(f"there is no {name!r:.200} in the allowed folders")
 
 
 def _is_header_value(token: str) -> bool:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from florence_rag.errors import InputError, mapped_write_errors
 from florence_rag.ingest.contents import delete_sources, selector
+from florence_rag.server.config import allowed_path
 from florence_rag.server.index_jobs import Job
 from florence_rag.server.media import file_response, image_of, jpeg_response, require_chunk
 from florence_rag.server.service import Service, ServiceDependency
@@ -176,7 +177,7 @@ def _safe_name(name: str) -> str:
 async def start_job(service: ServiceDependency, request: JobRequest) -> dict[str, Any]:
     """Index files; unchanged ones are skipped."""
     service.require_writable()
-    paths = [service.allowed_path(name) for name in request.paths]
+    paths = [allowed_path(name, service.config.allowed_folders) for name in request.paths]
     paths += [_uploaded(service, name) for name in request.uploads]
     if not paths:
         raise InputError("nothing to index: give paths or uploads")

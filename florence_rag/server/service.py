@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from florence_rag.errors import InputError
 from florence_rag.ingest.file_ingestor import RunOptions
 from florence_rag.rag import FlorenceRAG
+from florence_rag.server.chat_sessions import ChatSessions
 from florence_rag.server.config import ServerConfig
 from florence_rag.server.index_jobs import IndexJobs
 from florence_rag.server.media import ThumbnailCache
@@ -32,12 +31,14 @@ class Service:
         config: The settings.
         tools: The tools of agents.
         run_options: How index jobs proceed.
+        chats: The conversations.
     """
 
     rag: FlorenceRAG
     config: ServerConfig
     tools: dict[str, Tool]
     run_options: RunOptions
+    chats: ChatSessions
     thumbnails: ThumbnailCache = field(default_factory=ThumbnailCache)
 
     def __post_init__(self) -> None:
@@ -57,18 +58,6 @@ class Service:
         """Raise HTTPException if clients may not change the index."""
         if self.config.read_only:
             raise HTTPException(403, "this server is read-only")
-
-    def allowed_path(self, name: str) -> Path:
-        """Return a file or folder inside the allowed folders, after links and ".." are resolved."""
-        for folder in self.config.allowed_folders:
-            try:
-                root = folder.resolve()
-                path = (root / name).resolve()
-                if path.is_relative_to(root) and path.exists():
-                    return path
-            except (OSError, ValueError, RuntimeError):  # too long, with a null byte, a loop of links
-                continue
-        raise InputError(f"there is no {name!r:.200} in the folders that the server allows")
 
     def close(self) -> None:
         """End the jobs and the threads."""

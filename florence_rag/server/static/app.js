@@ -1,6 +1,7 @@
 // The entry point: the tabs, the token, and the contents of the index in the header.
 
 import { get, sendToken } from "./api.js";
+import { startChat } from "./chat.js";
 import { configure } from "./detail.js";
 import { $, show } from "./dom.js";
 import { startJobs } from "./jobs.js";
@@ -48,6 +49,7 @@ async function start() {
   $("relevance-label").hidden = !info.is_calibrated;
   configure({ searchLike, tools: info.tools });
   startSearch();
+  startChat();
   startJobs(info, showContents);
 }
 

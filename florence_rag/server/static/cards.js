@@ -41,4 +41,5 @@ export function card(hit, open) {
 
 export const strip = (hits, open) => el("div", { className: "strip" }, ...hits.map((hit) => el(
   "button", { type: "button", onclick: () => open(hit), ariaLabel: `Open ${baseName(hit.source)} ${place(hit.locator)}` },
-  hit.kind === "text" ? "Text" : thumbnail(hit, 200), badge(hit))));
+  hit.kind === "text" ? el("span", { className: "excerpt" }, hit.text.slice(0, 160)) : thumbnail(hit, 240), badge(hit),
+  hit.number ? el("span", { className: "number" }, String(hit.number)) : null)));

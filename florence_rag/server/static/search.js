@@ -4,9 +4,9 @@ import { itemURL, post } from "./api.js";
 import { card } from "./cards.js";
 import { openDetail } from "./detail.js";
 import { $, baseName, el, onDrop, show } from "./dom.js";
+import { readImage } from "./images.js";
 import { drawable } from "./region.js";
 
-const MAX_SIDE_PX = 1280; // no embedder uses more
 let image = null, item = null, box = null, region = null, running = null;
 
 export function startSearch() {
@@ -35,37 +35,14 @@ export function startSearch() {
 
 const hasQuery = () => Boolean($("text").value.trim() || image || item);
 
-// Sends what the browser can decode as a JPEG of the size that is needed, and anything else as it is.
 async function useFile(file) {
   if (!file) return;
   $("image").value = "";
-  try {
-    image = await smaller(file);
-  } catch {
-    image = await dataURL(file);
-  }
+  image = await readImage(file);
   item = null;
   showImage(image, baseName(file.name));
   search();
 }
-
-async function smaller(file) {
-  const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, MAX_SIDE_PX / Math.max(bitmap.width, bitmap.height));
-  const canvas = el("canvas", { width: Math.round(bitmap.width * scale), height: Math.round(bitmap.height * scale) });
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/jpeg", 0.92);
-}
-
-const dataURL = (file) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result);
-  reader.onerror = () => reject(reader.error);
-  reader.readAsDataURL(file);
-});
 
 function showImage(source, name) {
   const shown = el("img", { src: source, alt: `Searched image: ${name}` });
