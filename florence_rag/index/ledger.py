@@ -20,6 +20,7 @@ from florence_rag.index.schema import VERSION, ledger_spec
 from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSource, Skipped, Source
 
 State = Literal["begun", "complete", "partial", "failed", "near-duplicate"]
+_STATES = frozenset(get_args(State))
 
 SETTINGS_ID = "settings"
 """The id and the state of the record that holds the settings."""
@@ -84,7 +85,7 @@ class Entry:
     @classmethod
     def from_row(cls, row: Row) -> Entry:
         """Return the entry of a row; raise one of `records.FAULTS` if it is damaged."""
-        if row["state"] not in get_args(State):
+        if row["state"] not in _STATES:
             raise ValueError(f"its state is {row['state']!r:.40}")
         body = parse(row["body"], _EntryBody, row["state"])
         if record_id(body.uri) != row["id"] or (body.source and body.source.uri != body.uri):

@@ -1,6 +1,5 @@
 """Opens a database together with the models it needs, by their names."""
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
@@ -15,10 +14,8 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.known_models import is_known
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import ASSETS, CARDS, DEFAULT, Role, find_model
+from florence_rag.models.registry import ASSETS, CARDS, DEFAULT, Role, find_model, is_repository
 from florence_rag.types import EmbedderInfo
-
-_REPOSITORY = re.compile(r"([a-z][a-z0-9-]*:)?[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 class DatabaseOptions(TypedDict, total=False):
@@ -119,7 +116,8 @@ def check_recorded(
         return name
     from florence_rag.models.downloads import is_local
 
-    if name in CARDS or (_REPOSITORY.fullmatch(name) and not Path(name.rpartition(":")[2]).exists()):
+    repository = name.rpartition(":")[2]
+    if name in CARDS or (is_repository(repository) and not Path(repository).exists()):
         card = find_model(name, role)
         if is_local(card) or (offline and card.download_kind):
             return name

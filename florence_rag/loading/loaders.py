@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
+from florence_rag.loading import smoke_tests
 from florence_rag.loading.model_loader import Load, ModelLoader, ModelRole
 from florence_rag.models.registry import ModelCard, model_type, read_config
 from florence_rag.perception import base as perception
@@ -189,11 +190,13 @@ EMBEDDER = ModelRole[Embedder](
         "azure": _azure,
     },
     "or use the model that is built in, for a new database: florence-rag index PATH --model florence-tiny",
+    smoke_test=smoke_tests.embed,
 )
 TEXT_EMBEDDER = ModelRole[TextEmbedder](
     ("embed texts",),
     {"sentence-transformers": _text_sentence_transformer},
     "or make a database without a text embedder",
+    smoke_test=smoke_tests.embed_texts,
 )
 VQA = ModelRole[perception.VisualQA](
     ("answer",),
@@ -205,9 +208,14 @@ VQA = ModelRole[perception.VisualQA](
         "openai": _openai_vqa,
     },
     "or name another model: florence-rag ask QUESTION --vqa NAME",
+    smoke_test=smoke_tests.answer,
 )
-ATTENTION_VQA = ModelRole[perception.AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
-MATCHER = ModelRole[perception.Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
+ATTENTION_VQA = ModelRole[perception.AttentionVQA](
+    ("answer",), {"florence": _meter_vqa, "meter": _meter_vqa}, smoke_test=smoke_tests.attend
+)
+MATCHER = ModelRole[perception.Matcher](
+    ("match",), {"florence": _meter_matcher, "meter": _meter_matcher}, smoke_test=smoke_tests.match
+)
 CAPTIONER = ModelRole[perception.Captioner](
     ("describe",),
     {
@@ -217,18 +225,25 @@ CAPTIONER = ModelRole[perception.Captioner](
         "openai": _openai_captioner,
     },
     "or leave captions out: florence-rag index PATH --captioner never",
+    smoke_test=smoke_tests.caption,
 )
 DETECTOR = ModelRole[perception.Detector](
-    ("detect",), {"florence": _dyhead, "florence-2": _florence2}, "or use the one that is built in: florence-tiny"
+    ("detect",),
+    {"florence": _dyhead, "florence-2": _florence2},
+    "or use the one that is built in: florence-tiny",
+    smoke_test=smoke_tests.detect,
 )
-GROUNDER = ModelRole[perception.Grounder](("detect",), {"florence-2": _florence2})
-SEGMENTER = ModelRole[perception.Segmenter](("detect",), {"florence-2": _florence2})
-ACTION_RECOGNIZER = ModelRole[perception.ActionRecognizer](("action",), {"florence": _video_coswin})
+GROUNDER = ModelRole[perception.Grounder](("detect",), {"florence-2": _florence2}, smoke_test=smoke_tests.ground)
+SEGMENTER = ModelRole[perception.Segmenter](("detect",), {"florence-2": _florence2}, smoke_test=smoke_tests.segment)
+ACTION_RECOGNIZER = ModelRole[perception.ActionRecognizer](
+    ("action",), {"florence": _video_coswin}, smoke_test=smoke_tests.recognize
+)
 OCR_READER = ModelRole[perception.OCRReader](("ocr",), {"rapidocr": _rapidocr})
 RERANKER = ModelRole[perception.Reranker](
     ("rerank", "match"),
     {"sentence-transformers": _cross_encoder, "florence": _meter_reranker, "meter": _meter_reranker},
     "or search without a reranker",
+    smoke_test=smoke_tests.score,
 )
 
 

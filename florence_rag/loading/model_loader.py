@@ -28,7 +28,8 @@ log = get_logger(__name__)
 class ModelRole(Generic[T]):
     """What a component does: its role in the registry, further roles that serve, and a loader for each family.
 
-    `otherwise` ends the message if the files of a model are missing: how to do without.
+    `otherwise` ends the message if the files of a model are missing: how to do without. `smoke_test` uses a component
+    once, which is done with those of folders and repositories that the registry does not list.
 
     Assign to `loaders` to register a family of your own, or a stand-in for a test.
     """
@@ -36,6 +37,7 @@ class ModelRole(Generic[T]):
     names: tuple[Role, ...]
     loaders: dict[Family, Load[T]]
     otherwise: str = "or name another model"
+    smoke_test: Callable[[T], object] = lambda component: None
 
     def card(self, model: str) -> ModelCard:
         """Find the card of a model, or raise a ModelError, without loading or downloading anything."""
@@ -64,7 +66,7 @@ class ModelLoader:
     def load(self, role: ModelRole[T], card: ModelCard) -> T:
         """Load a new component now; missing files are a MissingModelError."""
         with _alternative(role):
-            return self._load(role.loaders[card.family], card)
+            return _tried(role, card, self._load(role.loaders[card.family], card))
 
     def require(self, role: ModelRole[T], card: ModelCard) -> None:
         """Fetch the files of a component without loading it; missing files are a MissingModelError."""
@@ -72,16 +74,11 @@ class ModelLoader:
             self.fetch(card)
 
     def _load(self, load: Load[T], card: ModelCard) -> T:
-        try:
-            with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
-                loaded = load(card, self)
-        except (FlorenceError, KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # its settings decide what its parts raise when they are first called
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise ModelError(
-                f"{card.name!r} does not work ({reason}); fetch it again, or name another model"
-            ) from error
+        with (
+            _one_line(card, FlorenceError),
+            timed(log, "model.load", logging.INFO, model=card.name, family=card.family),
+        ):
+            loaded = load(card, self)
         if card.name not in CARDS:
             remember(card)
         return loaded
@@ -90,12 +87,12 @@ class ModelLoader:
         """Prepare the component of the first card whose family can fill the role; None if there is no such card."""
         for card in cards:
             if card is not None and (load := role.loaders.get(card.family)):
-                return LazyValue(partial(self._get, role, self.shared(load, card)), card.name)
+                return LazyValue(partial(self._get, role, card, load), card.name)
         return None
 
-    def _get(self, role: ModelRole[T], component: LazyValue[T]) -> T:
+    def _get(self, role: ModelRole[T], card: ModelCard, load: Load[T]) -> T:
         with _alternative(role):
-            return component.get()
+            return _tried(role, card, self.shared(load, card).get())
 
     def shared(self, load: Load[T], card: ModelCard) -> LazyValue[T]:
         """Return what a function loads for a card; every call with the same arguments returns the same value."""
@@ -129,6 +126,26 @@ def _alternative(role: ModelRole[Any]) -> Iterator[None]:
         yield
     except MissingModelError as error:
         raise MissingModelError(f"{error}; {role.otherwise}") from error
+
+
+def _tried(role: ModelRole[T], card: ModelCard, component: T) -> T:
+    """Return a component after using it once, if its files are of unknown origin."""
+    if card.name not in CARDS and card.family not in ("azure", "openai"):
+        with _one_line(card, ModelError):
+            role.smoke_test(component)
+    return component
+
+
+@contextmanager
+def _one_line(card: ModelCard, passed: type[Exception]) -> Iterator[None]:
+    """Turn errors that are not `passed` into a ModelError of one line."""
+    try:
+        yield
+    except (passed, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the settings of a model decide what its parts raise when they are first called
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(f"{card.name!r} does not work ({reason}); fetch it again, or name another model") from error
 
 
 def load_model(role: ModelRole[T], model: str, options: ModelOptions | None = None) -> T:

@@ -5,6 +5,7 @@ This is the only module that uses the network for weights, and only when a model
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,9 @@ NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onn
 
 TIMEOUT_S = 30.0
 BLOCK = 1 << 20
+
+_MAX_COMMIT_BYTES = 100
+_COMMIT = re.compile(rb"\w[\w.-]*")
 
 Progress = Callable[[int, int | None], None]
 """Receives the downloaded bytes and the bytes in all, None if the server does not report them."""
@@ -56,6 +60,7 @@ class Fetcher:
         """
         fetch = partial(snapshot_download, name, allow_patterns=list(only or ["*"]), ignore_patterns=NEVER_NEEDED)
         offline = self.offline or constants.HF_HUB_OFFLINE
+        _check_cache(name)
         try:
             folder = Path(str(fetch(local_files_only=True)))
             if offline or only or _is_complete(name, folder):
@@ -127,11 +132,36 @@ def is_local(card: ModelCard) -> bool:
         return _cached_file(card.source).is_file()
     if card.download_kind != "repository":
         return True
+    _check_cache(card.source)
     try:
         folder = snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
     except LocalEntryNotFoundError:
         return False
     return any(Path(str(folder)).rglob("*.safetensors"))
+
+
+def _check_cache(name: str) -> None:
+    """Raise a ModelError if the cached copy of a repository leads out of its folder, which the hub's client follows."""
+    root = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
+    try:
+        is_sound = _leads_inside(root.resolve())
+    except (OSError, RuntimeError):  # links in a circle are a RuntimeError
+        is_sound = False
+    if not is_sound:
+        problem = f"refs/main in the cache {str(root)!r} names no folder of that cache"
+        raise ModelError(f"{problem}; delete the cache of this model, and fetch it again")
+
+
+def _leads_inside(root: Path) -> bool:
+    """Return whether refs/main names a folder in a cached copy, or is missing."""
+    ref = root / "refs" / "main"
+    if not os.path.lexists(ref):
+        return True
+    if ref.resolve() != ref or not ref.is_file() or ref.stat().st_size > _MAX_COMMIT_BYTES:
+        return False
+    commit = ref.read_bytes()
+    snapshot = root / "snapshots" / os.fsdecode(commit)
+    return bool(_COMMIT.fullmatch(commit)) and snapshot.resolve() == snapshot
 
 
 def _is_complete(name: str, folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """The registry of models: a card per model of registry.toml. Importing it loads no neural network."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -136,6 +137,8 @@ TINY = "florence-tiny"
 DEFAULT = "siglip2-base"
 """The embedder of a new database if no model is named."""
 
+_REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))(\w[\w.-]{0,95}(?<![.-])/)?\w[\w.-]{0,95}(?<![.-])", re.ASCII)
+
 _FAMILY_BY_ROLE: dict[Role, Family] = {
     "embed": "sentence-transformers",
     "embed texts": "sentence-transformers",
@@ -172,16 +175,33 @@ def find_model(name: str, role: Role = "embed") -> ModelCard:
     family, _, rest = name.partition(":")
     if rest and family in {*get_args(Family)} - {"azure", "rapidocr"}:
         path = to_path(rest)
-        return _new_card(name, cast(Family, family), role, str(path.resolve()) if path.exists() else rest)
+        if not (_exists(path) or family == "openai" or rest.startswith("https://") or _REPOSITORY.fullmatch(rest)):
+            raise ModelError(
+                f"{name!r:.200}: there is no folder or file {rest!r:.200}, and no repository has such a name"
+            )
+        return _new_card(name, cast(Family, family), role, str(path.resolve()) if _exists(path) else rest)
     path = to_path(name)
-    if path.exists():
+    if _exists(path):
         return _new_card(str(path.resolve()), _detect_family(path, role), role, str(path.resolve()))
-    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
+    if is_repository(name):
         is_captioner = role == "describe" and "florence-2" in name.lower()
         return _new_card(name, "florence-2" if is_captioner else _FAMILY_BY_ROLE[role], role, name)
     raise ModelError(
-        f"no model {name!r}; known: {able}; or give a folder, a checkpoint file or a repository 'owner/name'"
+        f"no model {name!r:.200}; known: {able}; or give a folder, a checkpoint file or a repository 'owner/name'"
     )
+
+
+def is_repository(name: str) -> bool:
+    """Return whether a name has the form "owner/name" of the repositories of Hugging Face."""
+    return "/" in name and bool(_REPOSITORY.fullmatch(name))
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder, which no name has that the system refuses."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _new_card(name: str, family: Family, role: Role, source: str) -> ModelCard:

@@ -1,7 +1,9 @@
+from functools import partial
+
 import pytest
 
 from florence_rag.errors import ModelError
-from florence_rag.loading.loaders import EMBEDDER, RERANKER, VQA
+from florence_rag.loading.loaders import CAPTIONER, EMBEDDER, RERANKER, VQA
 from florence_rag.loading.model_loader import ModelLoader, ModelRole, load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.downloads import Fetcher
@@ -41,6 +43,29 @@ def test_a_model_whose_parts_do_not_work_is_one_line(monkeypatch):
     monkeypatch.setitem(EMBEDDER.loaders, "sentence-transformers", load)
     with pytest.raises(ModelError, match=r"^'siglip2-base' does not work \(PanicException: index out of range\); .*\Z"):
         load_model(EMBEDDER, "siglip2-base")
+
+
+class BrokenCaptioner:
+    def caption(self, frames):
+        raise ValueError("mean must have 3 elements\nmore")
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_a_model_of_unknown_origin_is_used_once_when_it_is_loaded(is_lazy, monkeypatch):
+    monkeypatch.setitem(CAPTIONER.loaders, "transformers", lambda card, loader: BrokenCaptioner())
+    loader, card = ModelLoader(OPTIONS), CAPTIONER.card("transformers:owner/name")
+    load = loader.lazy(CAPTIONER, card).get if is_lazy else partial(loader.load, CAPTIONER, card)
+    message = (
+        r"^'transformers:owner/name' does not work \(ValueError: mean must have 3 elements\); fetch it again, .*\Z"
+    )
+    with pytest.raises(ModelError, match=message):
+        load()
+
+
+def test_released_models_and_services_are_not_tried(monkeypatch):
+    for name, family in (("florence-2-base", "florence-2"), ("openai:name", "openai")):
+        monkeypatch.setitem(CAPTIONER.loaders, family, lambda card, loader: BrokenCaptioner())
+        load_model(CAPTIONER, name, OPTIONS)
 
 
 def test_a_lazy_model_is_loaded_once_for_all_roles_with_the_same_loader():

@@ -1,6 +1,7 @@
 """Downloads of model files from a local server that also breaks off transfers and changes its content."""
 
 import hashlib
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -11,7 +12,7 @@ from huggingface_hub import constants, file_download
 
 from florence_rag.errors import MissingModelError, ModelError
 from florence_rag.models.downloads import Fetcher, is_local
-from florence_rag.models.registry import CARDS
+from florence_rag.models.registry import CARDS, find_model
 from tests.models.hub_server import serving
 
 CONTENT = bytes(range(256)) * 5000
@@ -201,3 +202,59 @@ def test_missing_later_models_are_in_the_same_line(of, tmp_path, monkeypatch):
     for part in (*places, "huggingface.co/florence-community/Florence-2-base/tree/main", "in21k_yfcc14m_gcc15m.pth"):
         assert part in message
     assert "\n" not in message
+
+
+COMMIT = "a" * 40
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Return the cache of the repository owner/name, next to a folder that it must not lead to."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    root = tmp_path / "models--owner--name"
+    for folder in (root / "snapshots" / COMMIT, tmp_path / "elsewhere", root / "refs"):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+    (root / "refs" / "main").write_text(COMMIT)
+    return root
+
+
+def _link(path, target):
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.symlink_to(target)
+
+
+LEADING_OUT = {
+    "a path": lambda root: (root / "refs" / "main").write_text("../../elsewhere"),
+    "an absolute path": lambda root: (root / "refs" / "main").write_text(str(root.parent / "elsewhere")),
+    "the folder above": lambda root: (root / "refs" / "main").write_text(".."),
+    "no name": lambda root: (root / "refs" / "main").write_text(""),
+    "a null character": lambda root: (root / "refs" / "main").write_text("a\0b"),
+    "no Unicode": lambda root: (root / "refs" / "main").write_bytes(b"\xff"),
+    "a long name": lambda root: (root / "refs" / "main").write_text("a" * 5000),
+    "a device": lambda root: _link(root / "refs" / "main", "/dev/zero"),
+    "a circle": lambda root: _link(root / "refs" / "main", "main"),
+    "a pipe": lambda root: ((root / "refs" / "main").unlink(), os.mkfifo(root / "refs" / "main")),
+    "a folder": lambda root: ((root / "refs" / "main").unlink(), (root / "refs" / "main").mkdir()),
+    "a linked snapshot": lambda root: _link(root / "snapshots" / COMMIT, root.parent / "elsewhere"),
+    "linked snapshots": lambda root: (
+        (root.parent / "elsewhere" / COMMIT).mkdir(),
+        _link(root / "snapshots", root.parent / "elsewhere"),
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", LEADING_OUT.values(), ids=LEADING_OUT)
+def test_a_cache_that_leads_elsewhere_is_refused(edit, cached):
+    card = find_model("owner/name")
+    assert is_local(card) and Fetcher(offline=True).repository("owner/name") == cached / "snapshots" / COMMIT
+    edit(cached)
+    for use in (lambda: is_local(card), lambda: Fetcher(offline=True).repository("owner/name")):
+        with pytest.raises(ModelError, match=r"^refs/main in the cache '.*models--owner--name' names no folder"):
+            use()
+
+
+def test_a_cache_behind_a_link_is_used(cached, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "link"))
+    assert is_local(find_model("owner/name"))

@@ -74,3 +74,17 @@ def test_a_broken_configuration_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"config\.json' is not valid JSON"):
         find_model(str(tmp_path))
+
+
+NO_REPOSITORIES = (
+    *("a/..", "../a", "a/b@main", "a--b/c", "a/-b", "a/b.git", "a/b\n", " a/b", "a/b\x1b", "a//b", "a" * 5000 + "/b"),
+    *("\u0430/b", "hf://a/b", "file:///etc", "a/b?c", "%2e/a", "~nobody/a", "\udcff/a", "a\\b/c", "a/b:c"),
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "sentence-transformers:"])
+@pytest.mark.parametrize("name", NO_REPOSITORIES)
+def test_names_that_no_repository_has_are_refused(name, prefix):
+    with pytest.raises(ModelError) as error:
+        find_model(prefix + name)
+    assert "\n" not in str(error.value) and "\x1b" not in str(error.value) and len(str(error.value)) < 700

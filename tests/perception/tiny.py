@@ -208,7 +208,7 @@ def blip_text(vocabulary: int) -> BlipTextConfig:
         **SHAPE,
         vocab_size=vocabulary,
         encoder_hidden_size=16,
-        max_position_embeddings=40,
+        max_position_embeddings=80,
         bos_token_id=2,
         eos_token_id=3,
         sep_token_id=3,
