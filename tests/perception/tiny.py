@@ -192,23 +192,24 @@ def save_blip(folder: Path) -> Path:
 
 def save_blip_captioner(folder: Path) -> Path:
     """Save a BLIP that generates captions."""
-    return save_blip_as(BlipForConditionalGeneration, folder)
+    return save_blip_as(BlipForConditionalGeneration, folder, positions=80)
 
 
-def save_blip_as(kind: type[PreTrainedModel], folder: Path) -> Path:
+def save_blip_as(kind: type[PreTrainedModel], folder: Path, positions: int = 40) -> Path:
     tokenizer = word_tokenizer()
     BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
     torch.manual_seed(0)
-    kind(BlipConfig(text_config=blip_text(len(tokenizer)), vision_config=blip_vision())).save_pretrained(folder)
+    text = blip_text(len(tokenizer), positions)
+    kind(BlipConfig(text_config=text, vision_config=blip_vision())).save_pretrained(folder)
     return folder
 
 
-def blip_text(vocabulary: int) -> BlipTextConfig:
+def blip_text(vocabulary: int, positions: int = 40) -> BlipTextConfig:
     return BlipTextConfig(
         **SHAPE,
         vocab_size=vocabulary,
         encoder_hidden_size=16,
-        max_position_embeddings=80,
+        max_position_embeddings=positions,
         bos_token_id=2,
         eos_token_id=3,
         sep_token_id=3,
