@@ -14,6 +14,7 @@ import regex
 from florence_rag.tokenize import STOP_WORDS, content_words, coverage, shared_words, stem, words
 
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
+_PARAGRAPH = regex.compile(r"\n\s*\n")
 _HOW_MANY = regex.compile(r"\b(?:how many|wie ?viele|combien de?|cuant[oa]s|quant[ioea]s?) ((?:\w+ ?){1,3})")
 _SECTION = regex.compile(r"\A\d+(?:\.\d+)*\.?\s+(?=\p{Lu})")
 """The number of a heading, which counts nothing."""
@@ -47,6 +48,16 @@ def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list
     terms, counted = content_words(question), _counted(question)
     quotes = (_quote(sentence, terms, counted) for sentence in sentences)
     return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, -len(quote.text)))
+
+
+def quote_nearby(terms: Sequence[str], passage: str, quote: str) -> Quote | None:
+    """Return the sentence with most of the terms from the paragraph that a quote comes from; None without a term."""
+    paragraphs = [" ".join(block.split()) for block in _PARAGRAPH.split(passage)]
+    nearby = sentences(next((each for each in paragraphs if quote in each), ""))
+    place = nearby.index(quote) if quote in nearby else 0
+    shares = [coverage(shared_words(terms, sentence), terms) for sentence in nearby]
+    best = max(range(len(nearby)), key=lambda i: (shares[i], -abs(i - place)), default=0)
+    return Quote(nearby[best], shares[best]) if any(shares) else None
 
 
 def _quote(sentence: str, terms: Sequence[str], counted: frozenset[str]) -> Quote:

@@ -17,11 +17,13 @@ from typing import Any, Literal
 
 from florence_rag.answering.question_detection import is_question
 from florence_rag.chat.turn import Turn
-from florence_rag.tokenize import content_words, fold, words
+from florence_rag.tokenize import content_words, fold, shared_words, words
 from florence_rag.types import Hit, Kind
 
 KINDS_OF_WORD: Mapping[str, tuple[Kind, ...]] = {"image": ("image",), "clip": ("clip",), "document": ("page", "text")}
 _LONGEST_SUBJECT = 4
+_LONGEST_MESSAGE = 400
+"""The characters of a message that may refer to earlier ones; a longer one stands for itself."""
 _FILE_NAME = re.compile(r"[^\s\"'/\\]+\.\w{2,5}\b")
 _COPULA_WITH_PLACE = re.compile(
     r"(?:what|who) (?:is|are) (?:next|near|beside|behind|between|left|right|to the|in front)"
@@ -34,7 +36,8 @@ class Request:
 
     Attributes:
         text: The question or the text to search for.
-        action: "search" answers from the index; "about" from one result or its file; "similar" searches by a result;
+        action: "search" answers from the index; "about" from one result or its file; "open"
+            shows a result; "similar" searches by a result;
             "more" continues a search.
         hit: The result that the action refers to; None for the image of the message.
         position: Which result of the last search is meant instead, from 1; -1 is the last one. None if none is named.
@@ -44,7 +47,7 @@ class Request:
     """
 
     text: str
-    action: Literal["search", "about", "similar", "more"] = "search"
+    action: Literal["search", "about", "open", "similar", "more"] = "search"
     hit: Hit | None = None
     position: int | None = None
     image: str = ""
@@ -54,17 +57,23 @@ class Request:
 
 def read_message(text: str, history: Sequence[Turn]) -> Request:
     """Return what a message without an image asks for."""
+    if len(text) > _LONGEST_MESSAGE:
+        return Request(text)
     kinds, rest = read_restriction(text)
     last = last_turn_with_results(history)
     if last is None:
-        return Request(rest, kinds=kinds)
-    if kinds or (source := _restricted_source(text, history)):
-        return Request(rest or last.query, kinds=kinds, source="" if kinds else source)
-    return _going_back(text, history) or _about_results(text, last)
+        return Request(_what_to_find(rest), kinds=kinds)
+    if kinds:
+        return Request(rest or last.query, kinds=kinds)
+    if source := _restricted_source(text, history):
+        return Request(last.query, source=source)
+    return _going_back(text, history) or _about_results(text, history, last)
 
 
 def read_message_with_image(text: str, history: Sequence[Turn]) -> Request:
     """Return what a message with an image asks for: the same as before, unless it has a question of its own."""
+    if len(text) > _LONGEST_MESSAGE:
+        return Request(text, "about" if is_question(text) else "similar")
     asked = next((turn.query for turn in reversed(history) if is_question(turn.query)), "")
     refers = not _without_fillers(_strip(text, "what_about", "requests")) or _matches("in_the_image", _plain(text))
     if is_question(text) and not (refers and _search("what_about", _plain(text))):
@@ -76,7 +85,7 @@ def read_message_with_image(text: str, history: Sequence[Turn]) -> Request:
 
 def read_restriction(text: str) -> tuple[tuple[Kind, ...], str]:
     """Return the kinds of chunks to which a message restricts a search, such as "only videos", and the rest of it."""
-    plain = _plain(text)
+    plain = _plain(text) if len(text) <= _LONGEST_MESSAGE else ""
     for word, kinds in KINDS_OF_WORD.items():
         between = rf"(?: (?:{_words('fillers')}))*"
         found = re.search(rf"\b(?:{_words('only')}){between} (?:{_words(word)})\b", plain)
@@ -98,24 +107,30 @@ def last_search(history: Sequence[Turn]) -> Turn | None:
     return next((turn for turn in reversed(history) if turn.hits and not turn.is_selection), None)
 
 
-def _about_results(text: str, last: Turn) -> Request:
+def _about_results(text: str, history: Sequence[Turn], last: Turn) -> Request:
     """Return what a message means that may refer to the last results."""
     plain, question = _strip(text, "openers"), _strip_original(text)
     position, rest = _position(plain)
     about = Request(question, "about", focus_of(last), position, "" if last.hits else last.image)
     if _search("similar", plain) and not _without_fillers(re.sub(_pattern("similar"), " ", _strip(rest, "requests"))):
         return replace(about, text=last.query, action="similar")
-    if re.fullmatch(
-        rf"(?:(?:{_words('requests')}) )?(?:{_words('more')})(?: (?:{_words('fillers')}|{_any_kind()}))*", plain
-    ):
-        return Request(last.query, "more", kinds=last.kinds)
+    if _asks_for_more(plain):
+        listed = last_search(history) or last
+        return Request(listed.query, "more", kinds=listed.kinds)
     if position is not None:
-        return replace(about, text=_question_about_position(text, rest, last))
+        asked = _question_about_position(text, rest, last)
+        return replace(about, text=asked or last.query, action="about" if asked else "open")
     if named := _other_subject(text, last):
         return named if named.action == "search" else replace(about, text=named.text)
-    if _refers_back(text, plain) or _repeats_noun(question, last):
+    is_visual = about.hit is None or about.hit.kind in ("image", "clip")
+    if _refers_back(text, plain, is_visual) or _names_noun(question, is_visual, history, last):
         return replace(about, text=with_subject(question, subject_of(last)))
-    return Request(text)
+    return Request(_what_to_find(text))
+
+
+def _asks_for_more(plain: str) -> bool:
+    ignored = rf"(?: (?:{_words('fillers')}|{_words('results')}|{_any_kind()}))*"
+    return bool(re.fullmatch(rf"(?:(?:{_words('requests')}) )?(?:{_words('more')}){ignored}", plain))
 
 
 def focus_of(turn: Turn) -> Hit | None:
@@ -136,8 +151,8 @@ def _going_back(text: str, history: Sequence[Turn]) -> Request | None:
     if turn is None:
         return None
     hit, place = (focus_of(turn), None) if position is None or turn.is_selection else (turn.hits[0], position)
-    if len({each.query for each in history if each.hits and not each.is_selection}) > 1:
-        place = None
+    if sum(bool(each.hits) and not each.is_selection for each in history) > 1:
+        place = None  # the position counts the searches
     asked = with_subject(question.strip(), subject_of(turn)) or turn.query
     return Request(asked, "about", hit, place, "" if turn.hits else turn.image)
 
@@ -159,7 +174,7 @@ def _position(plain: str) -> tuple[int | None, str]:
     """Return the position of a result that a message names, and the message without it."""
     nouns = rf"(?:{_words('results')}|{_any_kind()})"
     before = rf"(?:(?:{_words('fillers')}) )*"
-    after = rf"(?: {nouns}\b|(?= (?:{_words('boundaries')})\b)|(?=\s*$))"
+    after = rf"(?: {nouns}\b|(?= (?:{_boundaries()})\b)|(?=\s*$))"
     for position in _tables()["position"]:
         ordinal = _words("position", position)
         if found := re.search(rf"\b{before}(?:{nouns} )?(?:{ordinal}){after}", plain):
@@ -174,7 +189,8 @@ def _question_about_position(text: str, rest: str, last: Turn) -> str:
     """Return the question to ask about a named result: that of the message, or else the one before, or none."""
     if re.match(_pattern("requests"), rest):
         return ""
-    if _without_fillers(_strip(rest, "what_about")) and is_question(text):
+    names_only = re.match(rf"(?:{_words('what_about')}) (?!what|who|where|when|how)", _plain(text))
+    if _without_fillers(rest) and is_question(text) and not names_only:
         return rest + "?"
     return last.query if is_question(last.query) else ""
 
@@ -192,14 +208,14 @@ def _other_subject(text: str, last: Turn) -> Request | None:
     if not is_question(last.query):
         return Request(named)
     focus = focus_of(last)
-    is_bare = not re.search(rf" (?:{_words('boundaries')})\b", _plain(named))
+    is_bare = not re.search(rf" (?:{_boundaries()})\b", _plain(named))
     start, end = _subject_span(last.query)
     if not end:
         counted = re.search(r"(?i)(?<=how many )\w+", last.query)
         if counted is None:
             return None
         start, end = counted.span()
-    elif not is_bare:
+    elif not is_bare or _search("prepositions", _plain(last.query[end:])):
         end = len(last.query.rstrip("?.! "))
     asked = f"{last.query[:start]}{named}{last.query[end:]}"
     is_in_image = is_bare and ((focus is not None and focus.kind == "image") or (not last.hits and last.image))
@@ -213,10 +229,10 @@ def _recolored(named: str, query: str) -> str:
     return f"{query[: before[0].start()]}{color[1]}{query[before[0].end() :]}" if color and before else ""
 
 
-def _refers_back(text: str, plain: str) -> bool:
+def _refers_back(text: str, plain: str, is_visual: bool) -> bool:
     """Return whether a message has a pronoun for the last result, asks what is in its image, or is only a fragment."""
     without = re.sub(_pattern("expletives"), " ", plain)
-    if _search("in_the_image", plain):
+    if _search("in_the_image", plain) or (is_visual and _search("exists", plain)):
         return True
     pronoun = _search("pronouns", without)
     if pronoun:
@@ -229,17 +245,15 @@ def _refers_back(text: str, plain: str) -> bool:
     return joined and is_question(text) and len(plain.split()) <= 4 and not _subject_span(plain)[1]
 
 
-def _repeats_noun(question: str, last: Turn) -> bool:
-    """Return whether a question has a noun of the last turn and says no more of it: "what color is the tree?"."""
+def _names_noun(question: str, is_visual: bool, history: Sequence[Turn], last: Turn) -> bool:
+    """Return whether a question is about a noun of the last result and says no more of it, as "what color is it?"."""
     start, end = _subject_span(question)
-    named = content_words(question[start:end])
-    described = set(words(question[end:])) & set(_words("boundaries").split("|"))
-    return bool(
-        end
-        and is_question(question)
-        and not described
-        and set(named) <= set(words(f"{last.query} {last.answer.answer}"))
-    )
+    described = set(words(question[end:])) & set(_boundaries().split("|"))
+    if not end or described or not is_question(question):
+        return False
+    said = " ".join(f"{turn.query} {turn.answer.answer}" for turn in history if focus_of(turn) == focus_of(last))
+    is_known = set(content_words(question[start:end])) <= set(words(said))
+    return is_known or (is_visual and _matches("looks", _plain(question)))
 
 
 def subject_of(turn: Turn) -> str:
@@ -249,7 +263,7 @@ def subject_of(turn: Turn) -> str:
         return f"the {answer}"
     start, end = _subject_span(turn.query)
     if not end and not is_question(turn.query):
-        named = re.split(rf"\b(?:{_words('boundaries')})\b", turn.query, maxsplit=1, flags=re.IGNORECASE)[0].strip()
+        named = re.split(rf"\b(?:{_boundaries()})\b", turn.query, maxsplit=1, flags=re.IGNORECASE)[0].strip()
         return f"the {named}" if named and len(named.split()) <= _LONGEST_SUBJECT else ""
     return re.sub(r"(?i)^an? ", "the ", turn.query[start:end])
 
@@ -258,12 +272,13 @@ def with_subject(question: str, subject: str) -> str:
     """Return a question whose first pronoun is replaced by a subject, if there is one."""
     nouns = r"(?!\s+(?:image|photo|picture|video|clip)s?\b)"
     pronoun = rf"(?i)(?<![\w-])(?:it|they|them|this|that|these|those|es|ella|eso|ça|cela)(?![\w-]){nouns}"
+    question = re.sub(r"(?i)(?: in| on) (?:it|them|there)(?=\W*$)", "", question)
     return re.sub(pronoun, lambda _: subject, question, count=1) if subject else question
 
 
 def _subject_span(text: str) -> tuple[int, int]:
     """Return where the first noun with an article, or the first name, stands in a text; (0, 0) if there is none."""
-    boundary = re.compile(_pattern("boundaries"))
+    boundary = re.compile(_boundaries())
     for article in re.finditer(rf"(?i)(?<!\w)(?:{_words('articles')})(?=[\s'\u2019])", text):
         end = article.end()
         for count, word in enumerate(re.finditer(r"[\s'\u2019]+([\w-]+)", text[article.end() :])):
@@ -279,6 +294,12 @@ def _subject_span(text: str) -> tuple[int, int]:
     return name.span() if name else (0, 0)
 
 
+def _what_to_find(text: str) -> str:
+    """Return a text without "show me" at its beginning; a question as it is."""
+    asked = re.match(_pattern("requests"), _plain(text))
+    return text if asked is None or is_question(text) else _original_after(text, asked.end()) or text
+
+
 def _restricted_source(text: str, history: Sequence[Turn]) -> str:
     """Return the source among earlier results whose file name follows "only", as in "only in chronicle.txt"."""
     if not _search("only", _plain(text)):
@@ -286,6 +307,13 @@ def _restricted_source(text: str, history: Sequence[Turn]) -> str:
     named = {name.casefold() for name in _FILE_NAME.findall(text)}
     sources = (hit.source for turn in reversed(history) for hit in turn.hits)
     return next((source for source in sources if PurePath(source).name.casefold() in named), "")
+
+
+def new_terms(question: str, earlier: str) -> list[str]:
+    """Return the content words of a question that an earlier one has not, without pronouns."""
+    pronoun = re.compile(_words("pronouns"))
+    terms = [term for term in content_words(question) if not pronoun.fullmatch(term)]
+    return [term for term in terms if not shared_words([term], earlier)]
 
 
 # Words
@@ -320,6 +348,10 @@ def _without_fillers(plain: str) -> str:
     """Return a text without words that mean nothing alone, and without the names of kinds."""
     nothing = re.compile(rf"(?:{_words('fillers')}|{_words('results')}|{_any_kind()})")
     return " ".join(word for word in plain.split() if not nothing.fullmatch(word))
+
+
+def _boundaries() -> str:
+    return f"{_words('prepositions')}|{_words('verbs')}"
 
 
 def _any_kind() -> str:

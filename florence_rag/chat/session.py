@@ -13,11 +13,13 @@ from typing import TypedDict, Unpack
 
 from florence_rag.answering.base import not_found, split_by_relevance
 from florence_rag.answering.budget import Budget
+from florence_rag.answering.extractive import quote_nearby
 from florence_rag.answering.llm import ChatModel, open_chat_model, reply_to_answer, stream_reply
 from florence_rag.answering.question_detection import is_question, is_small_talk
 from florence_rag.chat.follow_ups import (
     Request,
     last_search,
+    new_terms,
     read_message,
     read_message_with_image,
     read_restriction,
@@ -42,6 +44,7 @@ from florence_rag.validation import validate_arguments
 GREETING = "Hello. Ask about your images, videos and documents, or describe what to find."
 NOTHING_MORE = "There are no further results."
 _IMAGE_PX = 768
+_LEAST_NEARBY = 0.5
 _MAX_CONTENT = 600
 _INTERRUPTED = "The answer was interrupted."
 
@@ -196,6 +199,8 @@ class Chat:
         if request.action == "similar" and request.hit:
             hits = self._search(Query([QueryPart(id=request.hit.id)]), self._k, request)
             return replace(turn, answer=_listing(hits), hits=tuple(hits))
+        if request.action == "open" and request.hit:
+            return replace(turn, answer=_description(request.hit), hits=(request.hit,), is_selection=True)
         if request.action == "about" and request.hit:
             return self._answer_about_hit(turn, request.hit)
         if request.action == "about" and request.image:
@@ -216,14 +221,27 @@ class Chat:
         turn = replace(turn, hits=(hit,), is_selection=True)
         if not is_question(turn.query) or self._context.models.vqa is None:
             return replace(turn, answer=_description(hit))
+        if nearby := self._quote_nearby(turn.query, hit):
+            return replace(turn, answer=_numbered(nearby, (hit,)))
         if hit.kind != "image":
             answer = self._ask(turn.query, Request(turn.query, source=hit.uri))
             if answer.citations:
                 return self._with_answer(turn, answer)
-        if hit.kind == "text":
+        if hit.kind in ("page", "text"):
             return self._with_answer(turn, self._ask(turn.query, Request(turn.query)))
         answer = self._questions.ask_about(hit.id, turn.query, None, None)
         return replace(turn, answer=_numbered(answer, (hit,)))
+
+    def _quote_nearby(self, question: str, hit: Hit) -> Answer | None:
+        """Return a quote with the new words of a question, from the paragraph that answered an earlier one."""
+        answers = ((turn.query, each) for turn in reversed(self.history) for each in turn.answer.citations)
+        cited = ((query, citation.quote) for query, citation in answers if citation.id == hit.id)
+        earlier, quote = next(cited, ("", ""))
+        terms = new_terms(question, earlier)
+        found = quote_nearby(terms, hit.text, quote) if terms and quote else None
+        if found is None or found.confidence < _LEAST_NEARBY:
+            return None
+        return Answer(found.text, found.confidence, (Citation.of(hit, quote=found.text, confidence=found.confidence),))
 
     def _answer_from_image(self, turn: Turn, image: ImageInput) -> Turn:
         """Answer a question about an image of the user."""

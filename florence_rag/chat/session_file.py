@@ -24,8 +24,9 @@ _IMAGE_PREFIX = "data:image/jpeg;base64,"
 
 def save_turns(path: str | PathLike[str], turns: Sequence[Turn]) -> None:
     """Write turns to a file; an existing one is replaced only when all is written."""
-    rows = [{**turn.to_dict(), "hits": [hit.id for hit in turn.hits]} for turn in turns]
-    text = json.dumps({"florence_rag_chat": VERSION, "turns": rows}, ensure_ascii=False, indent=1)
+    text = json.dumps(
+        {"florence_rag_chat": VERSION, "turns": [turn_to_dict(turn) for turn in turns]}, ensure_ascii=False, indent=1
+    )
     file = to_path(path)
     partial = file.with_name(f"{file.name}.partial")
     try:
@@ -33,6 +34,11 @@ def save_turns(path: str | PathLike[str], turns: Sequence[Turn]) -> None:
         partial.replace(file)
     except (OSError, ValueError) as error:
         raise InputError(f"the conversation cannot be saved as {str(file)!r}: {error}") from error
+
+
+def turn_to_dict(turn: Turn) -> dict[str, Any]:
+    """Return a turn, ready for JSON, with the ids of its hits."""
+    return {**turn.to_dict(), "hits": [hit.id for hit in turn.hits]}
 
 
 def load_turns(path: str | PathLike[str], index: ChunkReader) -> list[Turn]:
@@ -67,7 +73,7 @@ def turns_from_dict(content: Any, index: ChunkReader) -> list[Turn]:
 
 
 def turn_from_dict(row: Mapping[str, Any], index: ChunkReader) -> Turn:
-    """Return one turn, whose hits are looked up by their ids."""
+    """Return one turn, whose hits are looked up by their ids; raise InputError if a value is wrong."""
     fields = dict(row)
     ids = fields.pop("hits")
     if not isinstance(ids, list) or len(ids) > MAX_HITS:

@@ -30,6 +30,7 @@ COMMANDS = {
     "search": ("search:Search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
     "moments": ("search:Moments", "Find when something happens in videos."),
     "ask": ("search:Ask", "Answer a question, with a confidence and citations."),
+    "chat": ("chat:Chat", "Talk with an index: each message may refer to earlier results."),
     "clear-answers": ("database:ClearAnswers", "Delete the cached answers of a database."),
     "recommend": ("search:Recommend", "Recommend varied new hits by examples of what you like and dislike."),
     "serve": ("serve:Serve", "Serve a database as a web page, a REST API and MCP."),

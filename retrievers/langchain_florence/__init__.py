@@ -1,4 +1,4 @@
-"""florence_rag in LangChain: embeddings, vector store, loader, retriever and tools over one index."""
+"""florence_rag in LangChain: embeddings, vector store, loader, retriever, tools, chain and agent over one index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
+from langchain_florence.chain import cited_documents, create_rag_agent, create_rag_chain
 from langchain_florence.embeddings import FlorenceEmbeddings, LangChainEmbedder
 from langchain_florence.images import ImagePlacer, image_mode_for, place_images
 from langchain_florence.loader import FlorenceLoader
@@ -35,6 +36,9 @@ __all__ = [
     "ImagePlacer",
     "LangChainEmbedder",
     "VQATool",
+    "cited_documents",
+    "create_rag_agent",
+    "create_rag_chain",
     "documents_to_content",
     "florence_tools",
     "image_mode_for",

@@ -1,6 +1,6 @@
 import pytest
 
-from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
+from florence_rag.answering.extractive import best_quotes, inscriptions, quote_nearby, sentences
 
 TEXT = "The market opens at nine. The night bus leaves from the market every hour! Dogs are welcome."
 
@@ -86,3 +86,11 @@ def test_words_that_only_overlap_do_not_answer_a_question_for_a_number():
     for text in ("The Transformer uses multi-head attention in three different ways.", "3.2.2 Multi-Head Attention"):
         (best,) = best_quotes("How many heads does the transformer use?", [text])
         assert best.confidence < 0.5 and not best.counts
+
+
+def test_a_quote_nearby_is_of_the_same_paragraph():
+    passage = "The tower\n\nIt was built by Ada.\nIt is 34 metres high.\n\nThe hill is high."
+    found = quote_nearby(["high"], passage, "It was built by Ada.")
+    assert found.text == "It is 34 metres high."
+    assert quote_nearby(["wide"], passage, "It was built by Ada.") is None
+    assert quote_nearby(["high"], passage, "no such sentence") is None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag.answering.question_detection import is_question
+from florence_rag.answering.question_detection import is_question, is_small_talk
 
 LINES = [line.split("\t") for line in Path(__file__).with_name("questions.tsv").read_text("utf-8").splitlines()[1:]]
 EXAMPLES = [(language, label == "yes", text) for language, label, text in LINES]
@@ -88,3 +88,18 @@ def test_other_texts(text):
 
 def test_long_texts_are_judged_in_time():
     assert not is_question("in on at " * 7000) and not is_question("a-" * 30_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hi!", "hello there", "Thank you very much", "ok, thanks", "Guten Morgen", "¡Hola!", "merci", "How are you?"],
+)
+def test_courtesies_are_small_talk(text):
+    assert is_small_talk(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello kitty", "a good morning in Rome", "thank you card", "What is nice?", "great dane"]
+)
+def test_other_texts_are_no_small_talk(text):
+    assert not is_small_talk(text)
