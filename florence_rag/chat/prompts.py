@@ -6,7 +6,7 @@ model names in the rewritten message to see them again.
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from PIL import Image
@@ -31,6 +31,7 @@ _MAX_REFERENCES = 5
 _MAX_QUERY = 1000
 _MAX_REPLY = 2000
 _MAX_CHARACTERS = 2000
+_MAX_DESCRIPTION = 600
 _REFERENCE = re.compile(r"\[(\d{1,6})\.(\d{1,6})\]")
 _CITATION = re.compile(r"\[(\d{1,6}(?:, ?\d{1,6})*)\]")
 
@@ -62,8 +63,12 @@ def read_rewritten(reply: str, history: Sequence[Turn]) -> tuple[str, list[Hit]]
     return ("" if query.rstrip(".").upper() == "NONE" else query), opened
 
 
+Describe = Callable[[Hit], str]
+"""Says in words what the image of a hit shows, for a model that receives no images."""
+
+
 class Evidence:
-    """The hits of a turn as content blocks, with images within a budget.
+    """The hits of a turn as content blocks, with images within a budget, or described if it allows none.
 
     Attributes:
         blocks: Their texts and images, numbered from 1, after the image of the user.
@@ -71,7 +76,13 @@ class Evidence:
     """
 
     def __init__(
-        self, hits: Sequence[Hit], given: Frame | None, load_frames: LoadFrames, budget: Budget, fence: Fence
+        self,
+        hits: Sequence[Hit],
+        given: Frame | None,
+        load_frames: LoadFrames,
+        budget: Budget,
+        describe: Describe,
+        fence: Fence,
     ) -> None:
         most = min(budget.max_images, budget.pixels // MIN_PIXELS)
         shown = {} if given is None or not most else {"": given}
@@ -80,9 +91,14 @@ class Evidence:
                 shown[hit.id] = middle_frame(frames)
         self.images = tuple(id for id in shown if id)
         pixels_each = budget.pixels // max(1, len(shown))
-        self.blocks = [_text("The user's image:"), _image(shown[""], pixels_each)] if "" in shown else []
+        self.blocks = (
+            [] if given is None else [_text("The user's image:" if "" in shown else "The user's image is not shown.")]
+        )
+        if "" in shown:
+            self.blocks.append(_image(shown[""], pixels_each))
         for number, hit in enumerate(hits, start=1):
-            self.blocks += _hit_to_blocks(number, hit, fence, shown.get(hit.id), pixels_each)
+            seen = describe(hit) if not budget.max_images and hit.kind != "text" else ""
+            self.blocks += _hit_to_blocks(number, hit, fence, shown.get(hit.id), pixels_each, seen)
 
 
 def answer_messages(text: str, history: Sequence[Turn], evidence: Evidence, fence: Fence) -> list[Message]:
@@ -117,10 +133,14 @@ def _answer_of(number: int, turn: Turn) -> str:
     return _CITATION.sub(renumber, neutralize(turn.answer.answer[:_MAX_REPLY])) or "(no answer)"
 
 
-def _hit_to_blocks(number: int, hit: Hit, fence: Fence, frame: Frame | None, pixels: int) -> Iterator[Message]:
+def _hit_to_blocks(
+    number: int, hit: Hit, fence: Fence, frame: Frame | None, pixels: int, seen: str
+) -> Iterator[Message]:
     """Yield the text of a hit, and its image if it is shown."""
     text = fence.wrap(hit.content, _MAX_CHARACTERS) if hit.content else "It contains no text."
-    unseen = "" if frame is not None or hit.kind == "text" else " Its image is not shown."
+    unseen = "" if frame is not None or hit.kind == "text" else "\nIts image is not shown."
+    if seen:
+        unseen += f" Another model says of it: {quoted(seen, _MAX_DESCRIPTION)}"
     yield _text(f"[{number}] {place_to_text(hit)}\n{text}{unseen}")
     if frame is not None:
         yield _image(frame, pixels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import PurePath
 from typing import TypedDict, Unpack
@@ -36,6 +37,7 @@ from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.retrieval.query import Query, QueryPart
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.ask import QuestionAnswering
+from florence_rag.tasks.describe import describe_hit
 from florence_rag.text_arguments import check_text
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_frame
 from florence_rag.untrusted_text import Fence, place_to_text
@@ -302,7 +304,8 @@ class Chat:
             yield from _whole(replace(turn, answer=not_found(others, self._min_relevance or 0.0)))
             return
         fence = Fence()
-        evidence = Evidence(hits, given, self._context.images.frames, self._budget, fence)
+        load_frames = self._context.images.frames
+        evidence = Evidence(hits, given, load_frames, self._budget, partial(describe_hit, self._context), fence)
         turn = replace(turn, hits=hits, images=evidence.images)
         yield turn
         parts = []

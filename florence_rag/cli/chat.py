@@ -34,8 +34,8 @@ class Chat(QueryCommand):
         typer.Option(metavar="NAME", help="A chat model that answers, named as for LangChain's init_chat_model."),
     ] = None
     k: Count = 5
-    load: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A conversation to continue, which /save has written.")
+    conversation: Annotated[
+        str | None, typer.Option("--load", metavar="FILE", help="A conversation to continue, which /save has written.")
     ] = None
     vqa: VQA = None
     model: Model = None
@@ -47,8 +47,8 @@ class Chat(QueryCommand):
         with self.open_rag(self.model, vqa=self.vqa) as rag:
             chat = rag.chat(llm, k=self.k, kinds=self.kinds, filter=self.filter)
             terminal = ChatTerminal(rag, chat, self.as_json)
-            if self.load:
-                terminal.load(self.load)
+            if self.conversation:
+                terminal.load(self.conversation)
             terminal.run()
 
 

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from florence_rag.answering.base import frames_or_skip
 from florence_rag.batching import batched
 from florence_rag.chunking import ImageInput
+from florence_rag.context import Context
 from florence_rag.errors import InputError, ModelError
 from florence_rag.image_store import Resolve, image_name, readable
 from florence_rag.perception.base import Captioner
-from florence_rag.types import Failure, Frame, middle_frame
+from florence_rag.types import Failure, Frame, Hit, middle_frame
 
+QUESTION = "What is in the image?"
 _BATCH = 32
 
 
@@ -44,6 +47,18 @@ class Descriptions:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
         return asdict(self)
+
+
+def describe_hit(context: Context, hit: Hit) -> str:
+    """Return what other models say that the image of a hit shows, beyond its stored text; "" without such a model."""
+    models, frames = context.models, frames_or_skip(context.images.frames, hit)
+    if hit.caption or not frames:
+        return ""
+    frame = middle_frame(frames)
+    if models.captioner is not None:
+        caption = _caption(models.captioner.get(), [frame])[0]
+        return caption if isinstance(caption, str) else ""
+    return models.vqa.get().answer(frame, QUESTION).answer if models.vqa is not None else ""
 
 
 def describe_images(captioner: Captioner, images: Iterable[ImageInput], resolve: Resolve) -> Descriptions:

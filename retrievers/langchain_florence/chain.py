@@ -38,7 +38,7 @@ def create_rag_chain(
     *,
     image_mode: ImageMode = "auto",
     **options: Unpack[ChatOptions],
-) -> Runnable[Any, AIMessage]:
+) -> Runnable[Any, AIMessageChunk]:
     """Return a chain from a text, or from the messages of a conversation, to a reply that cites its results by number.
 
         chain = create_rag_chain(rag, init_chat_model("openai:gpt-5-mini"))
@@ -65,16 +65,16 @@ def create_rag_chain(
         text, image = read_conversation(rag, conversation, chat)
         for part in chat.stream(text, image):
             if isinstance(part, Turn):
-                yield AIMessageChunk("", additional_kwargs={TURN: turn_to_dict(part)})
+                yield AIMessageChunk(content="", additional_kwargs={TURN: turn_to_dict(part)})
             else:
-                yield AIMessageChunk(part)
+                yield AIMessageChunk(content=part)
 
     async def answer_async(conversation: Conversation) -> AsyncIterator[AIMessageChunk]:
         parts = answer(conversation)
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
             yield part
 
-    return RunnableLambda(answer, answer_async, name="florence_rag").with_types(output_type=AIMessage)
+    return RunnableLambda(answer, answer_async, name="florence_rag")
 
 
 def read_conversation(rag: FlorenceRAG, conversation: Conversation, chat: Chat) -> tuple[str, Any]:

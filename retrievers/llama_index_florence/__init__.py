@@ -1,4 +1,4 @@
-"""florence_rag in LlamaIndex: embeddings, vector store, reader, retriever, reranker and tools over one index."""
+"""florence_rag in LlamaIndex: embeddings, store, reader, retriever, reranker, tools and engines over one index."""
 
 from florence_rag.errors import MissingExtraError
 
@@ -8,6 +8,7 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from llama_index_florence.embedding import FlorenceEmbedding
+from llama_index_florence.engines import FlorenceChatEngine, FlorenceQueryEngine
 from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
@@ -23,7 +24,9 @@ from llama_index_florence.vectorstore import FlorenceVectorStore
 from llama_index_florence.verify import FlorenceVerifier
 
 __all__ = [
+    "FlorenceChatEngine",
     "FlorenceEmbedding",
+    "FlorenceQueryEngine",
     "FlorenceReader",
     "FlorenceRerank",
     "FlorenceRetriever",
