@@ -27,7 +27,7 @@ test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BIN)/pytest -m slow $(ARGS)
 
 test-server: $(VENV)/.dev ## Run the tests of databases on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
-	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 8 $(SERVER_TESTS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 4 $(SERVER_TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

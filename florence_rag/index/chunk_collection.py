@@ -17,7 +17,15 @@ from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.literals import one_of
 from florence_rag.index.records import FAULTS, damage_reported
 from florence_rag.index.row_codec import RowCodec
-from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, TEXT_VECTOR_FIELDS, Row, checked_uri, row_to_hit
+from florence_rag.index.rows import (
+    MAX_ID_BYTES,
+    STORED_FIELDS,
+    TEXT_VECTOR_FIELDS,
+    Row,
+    checked_uri,
+    id_bytes,
+    row_to_hit,
+)
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import MEDIA_OF_KIND, EmbedderInfo, Hit, Source, item_uri
 
@@ -96,7 +104,7 @@ class ChunkCollection:
         """Return the rows of those ids that exist, by id."""
         if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
             raise InputError(f"ids {ids!r:.300} must be a list of strings, the ids of hits")
-        possible = [id for id in dict.fromkeys(ids) if len(id) <= MAX_ID_BYTES]
+        possible = [id for id in dict.fromkeys(ids) if id_bytes(id) <= MAX_ID_BYTES]
         return self.connection.rows_of(self.name, possible, fields)
 
     def known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:
@@ -134,6 +142,10 @@ class ChunkCollection:
             if verify(whole) in DAMAGED:
                 raise ValueError("its checksum does not fit")
             return {name: whole[name] for name in self._fields() if name != CHECKSUM}
+
+    def check(self) -> None:
+        """Raise StoreMismatchError if the collection was dropped, replaced or created again for another model."""
+        self.swap.check(self.name, self.embedder)
 
     def check_integrity(self) -> IntegrityReport:
         """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.

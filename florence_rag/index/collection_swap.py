@@ -39,11 +39,16 @@ class CollectionSwap:
         """Return the ledger of a collection, which may not be open yet."""
         return self.ledger if collection == self.index_name else Ledger(self.connection, collection)
 
-    def check(self, collection: str) -> None:
-        """Raise StoreMismatchError if this collection takes no more writes, because it was replaced or dropped."""
+    def check(self, collection: str, embedder: EmbedderInfo) -> None:
+        """Raise StoreMismatchError if this collection takes no more vectors of the embedder.
+
+        It was dropped or replaced, or another program created the index again for another model.
+        """
         settings = self.settings()
-        shadow = self._name(settings.shadow_embedder) if settings.shadow_embedder else ""
-        if collection not in (settings.chunks or self.index_name, shadow):
+        taken = {settings.chunks or self.index_name: settings.embedder}
+        if settings.shadow_embedder:
+            taken[self._name(settings.shadow_embedder)] = settings.shadow_embedder
+        if taken.get(collection) != embedder:
             raise StoreMismatchError(
                 f"the index {self.index_name!r} of {self.connection.address} now has the vectors of "
                 f"{settings.embedder.name}: open it again and repeat what is not yet written"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from florence_rag.batching import batched
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.filter_pushdown import IS_ITEM, check_filter, expression
@@ -159,17 +159,22 @@ class MilvusReader(ABC):
         """Return the best rows with their scores, best first."""
         by_terms, connection = field == "bm25", self.chunks.connection
         profile, filtered = connection.profile, bool(scope.expression)
-        found = connection.search(
-            self.chunks.name,
-            field,
-            query,
-            limit=limit,
-            expression=scope.expression,
-            metric="BM25" if by_terms else "IP",
-            params={} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=filtered),
-            fields=HIT_FIELDS,
-            user_filter=scope.user_filter,
-        )
+        try:
+            found = connection.search(
+                self.chunks.name,
+                field,
+                query,
+                limit=limit,
+                expression=scope.expression,
+                metric="BM25" if by_terms else "IP",
+                params={} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=filtered),
+                fields=HIT_FIELDS,
+                user_filter=scope.user_filter,
+            )
+        except StoreError as error:
+            if type(error) is StoreError:  # such as that of vectors of another dimension
+                self.chunks.check()
+            raise
         # Lite's BM25 is negative. The last digits depend on which rows were computed together.
         return [(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
 

@@ -93,6 +93,21 @@ def checked_uri(uri: str) -> str:
     return stored
 
 
+def checked_id(id: str, max_bytes: int = MAX_ID_BYTES) -> str:
+    """Return the id, or raise InputError if it is too long. max_bytes: fewer in a collection of an older version."""
+    if (size := id_bytes(id)) > max_bytes:
+        advice = "shorten it"
+        if max_bytes < MAX_ID_BYTES:
+            advice = "an older florence_rag created this index: index into a new database for longer ones"
+        raise InputError(f"the id {id[:80]!r} has {size} bytes; allowed are {max_bytes}: {advice}")
+    return id
+
+
+def id_bytes(id: str) -> int:
+    """Return how many bytes an id takes, of which a lone surrogate, which no stored id has, counts as one."""
+    return len(id.encode("utf-8", "replace"))
+
+
 def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarray:
     """Return the vectors as float32, or raise InputError. Milvus Lite would take NaN and find it for every query."""
     vectors = np.asarray(vectors, dtype=np.float32)

@@ -24,6 +24,7 @@ from florence_rag.index.ledger import Entry, State
 from florence_rag.index.lite.metadata import without_flat_metadata
 from florence_rag.index.rows import (
     Row,
+    checked_id,
     checked_metadata,
     checked_text_vectors,
     checked_uri,
@@ -95,12 +96,8 @@ class MilvusWriter:
         vectors = checked_vectors(vectors, len(chunks), self.chunks.embedder.dimension)
         checked_texts = checked_text_vectors(text_vectors, len(chunks), self.chunks.text_dimension)
         rows = [chunk_to_row(*each) for each in zip(chunks, vectors, checked_texts, strict=True)]
-        for id in (row["id"] for row in rows):
-            if len(id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
-                raise InputError(
-                    f"the id {id[:80]!r} is too long for this index, which an older florence_rag created: "
-                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
-                )
+        for row in rows:
+            checked_id(row["id"], self.chunks.max_id_bytes)
         with self._lock:
             for chunk, row in zip(chunks, rows, strict=True):
                 pending = self._announced(chunk.source)
@@ -129,7 +126,7 @@ class MilvusWriter:
     def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Record what folders hold that is not read, as `ChunkWriter.put_skipped_files` says."""
         with self._lock:
-            self.chunks.swap.check(self.chunks.name)
+            self.chunks.check()
             self.chunks.ledger.put_skipped_files(counts)
 
     def update_stat(self, sources: Collection[Source]) -> None:
@@ -137,7 +134,7 @@ class MilvusWriter:
         with self._lock:
             self.flush_buffer()
             for some in batched(sources, _ROWS_PER_FLUSH):
-                self.chunks.swap.check(self.chunks.name)
+                self.chunks.check()
                 self.chunks.ledger.update_stat(some)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
@@ -145,7 +142,7 @@ class MilvusWriter:
         deleted = sorted(set(uris))
         with self._lock:
             self.flush_buffer()
-            self.chunks.swap.check(self.chunks.name)
+            self.chunks.check()
             self.chunks.ledger.put(Entry(uri, "begun") for uri in deleted)
             rows = self.chunks.drop_sources(deleted)
             self.chunks.ledger.drop(deleted)
@@ -217,7 +214,7 @@ class MilvusWriter:
         The block receives threads for other calls that it need not wait for at once.
         """
         with ThreadPoolExecutor(2) as pool:
-            check = pool.submit(self.chunks.swap.check, self.chunks.name)
+            check = pool.submit(self.chunks.check)
             if self.chunks.connection.is_sole_writer:  # Milvus Lite answers at once
                 check.result()
             try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from florence_rag.answering.base import split_by_relevance
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
-from florence_rag.index.rows import MAX_ID_BYTES
+from florence_rag.index.rows import MAX_ID_BYTES, id_bytes
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import arguments_model, json_schema, parse_arguments
 from florence_rag.tools.formatting import MATERIAL, counted, hits_to_text
@@ -151,7 +151,7 @@ class Tool(ABC):
 
     def _chunk(self, id: str) -> Hit | None:
         """Return the chunk with an id as the results list it, in quotation marks or not; None if there is none."""
-        ids = [each for each in unquoted_ids(id) if len(each.encode("utf-8", "replace")) <= MAX_ID_BYTES]
+        ids = [each for each in unquoted_ids(id) if id_bytes(each) <= MAX_ID_BYTES]
         return next(iter(self.rag.get(ids)), None)
 
     def _as_stored(self, ids: Sequence[str]) -> list[str]:

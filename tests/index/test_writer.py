@@ -233,7 +233,7 @@ def test_texts_of_four_bytes_a_character_fit_by_their_bytes(index, unit):
     assert hit.metadata == {"tags": [bus * 9_000], bus: 1} and list(index.find(filter={bus: 1})) == [hit]
     longer = Source(item_uri(f"{id}x"), "text", 1, 1, "h")
     index.begin(longer)
-    with pytest.raises(InputError, match="allowed are 512 bytes"):
+    with pytest.raises(InputError, match="has 513 bytes; allowed are 512: shorten it"):
         index.add([Chunk(longer, "text", text="a", custom_id=f"{id}x")], unit())
     with pytest.raises(InputError, match="allowed are 1 to 8192"):
         index.begin(Source(f"/{bus * 2048}", "text", 1, 1, "h"))

@@ -18,6 +18,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from florence_rag.errors import StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index import client as client_module
 from florence_rag.index import connection
+from florence_rag.types import EmbedderInfo
 
 
 @pytest.fixture(autouse=True)
@@ -239,3 +240,20 @@ def test_a_collection_that_is_dropped_under_a_reader_and_a_writer(client, db, op
     with suppress(StoreError):
         writer.close()
     assert client.list_collections() == []
+
+
+@SERVER
+@pytest.mark.parametrize("dimension", [8, 11])
+def test_an_index_that_is_created_again_for_another_model_takes_no_vectors(
+    dimension, client, db, open_index, put, unit
+):
+    old = open_index(uri=db)
+    put(old)
+    old.flush_buffer()
+    for name in client.list_collections():
+        client.drop_collection(name)
+    new = open_index(uri=db, embedder=EmbedderInfo("other", "0", dimension, "none"))
+    with pytest.raises(StoreMismatchError, match="now has the vectors of other: open it again"):
+        put(old, "/b")  # which may already flush the buffer
+        old.flush_buffer()
+    assert not new.sources()

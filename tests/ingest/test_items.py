@@ -541,7 +541,7 @@ def test_an_index_of_an_older_version_takes_shorter_ids_and_stays_usable(tmp_pat
     monkeypatch.setattr(schema, "MAX_ID_BYTES", 64)
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "o.db"), ColorEmbedder.info), ColorEmbedder()) as rag:
         rag.items.upsert_texts(["red"], ids=["x" * 64])
-        with pytest.raises(InputError, match="an older florence_rag created: allowed are 64 bytes"):
+        with pytest.raises(InputError, match="has 65 bytes; allowed are 64: an older florence_rag created this index"):
             rag.items.upsert_texts(["blue"], ids=["x" * 65])
         rag.items.upsert_texts(["green"], ids=["g"])
         assert set(rag.items.ids()) == {"x" * 64, "g"}
