@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 
 from florence_rag import FlorenceRAG
 from florence_rag.context import Models
-from florence_rag.index import connection
+from florence_rag.index import store_client
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA
 from florence_rag.types import EmbedderInfo
@@ -57,7 +57,7 @@ class OtherEmbedder(ColorEmbedder):
 
 def open_rag(db: Path | str, **settings: Any) -> FlorenceRAG:
     """Open or create a database with the embedder that filled it; a Milvus Lite server counts as a Milvus server."""
-    connection.server_problem = lambda version: ""
+    store_client.server_problem = lambda version: ""
     recorded = MilvusIndex.recorded_embedders(str(db))
     other = recorded is not None and recorded[0] == OtherEmbedder.info
     embedder = OtherEmbedder() if other else ColorEmbedder()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, StoreMismatchError
-from florence_rag.index import connection as connection_module
+from florence_rag.index import store_client
 from florence_rag.index.base import ReembeddableIndex
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.lite.connection import LiteConnection
@@ -263,7 +263,7 @@ def test_two_indexes_in_one_database_have_shadows_of_their_own(two, open_index, 
 def test_on_a_server_the_previous_collection_stays_until_the_next_shadow(
     engine_uri, open_index, put, fill, monkeypatch
 ):
-    monkeypatch.setattr(connection_module, "server_problem", lambda version: "")
+    monkeypatch.setattr(store_client, "server_problem", lambda version: "")
     index = open_index(uri=engine_uri)
     put(index, "/a", n=2)
     shadow = index.open_shadow(OTHER)

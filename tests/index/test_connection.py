@@ -7,7 +7,8 @@ import pytest
 from pymilvus import MilvusClient, MilvusException
 
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
-from florence_rag.index import connection as module
+from florence_rag.index import connection
+from florence_rag.index import store_client as module
 from florence_rag.index.address import Address
 from florence_rag.index.client import server_problem
 from florence_rag.index.connection import Connection
@@ -273,7 +274,7 @@ def test_a_client_asks_for_its_own_writes_after_a_write_and_for_those_of_all_oth
     index.search_vector(unit()[0], 1)
     put(index)
     index.search_vector(unit()[0], 1)
-    monkeypatch.setattr(module, "_LAG_S", 0.0)
+    monkeypatch.setattr(connection, "_LAG_S", 0.0)
     index.search_vector(unit()[0], 1)
     assert levels == ["Bounded", "Session", "Bounded"]
 

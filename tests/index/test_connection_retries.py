@@ -10,7 +10,7 @@ import pytest
 from pymilvus import MilvusException
 
 from florence_rag.errors import StoreError, StoreUnavailableError
-from florence_rag.index import connection
+from florence_rag.index import store_client
 from florence_rag.index.address import Address
 from florence_rag.index.connection import Connection
 from florence_rag.index.lite.internals import LiteEngine
@@ -88,8 +88,8 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "server_problem", lambda version: "")
-    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.3)
+    monkeypatch.setattr(store_client, "server_problem", lambda version: "")
+    monkeypatch.setattr(store_client, "MAX_PAUSE_S", 0.3)
     server = Server(tmp_path)
     yield server
     server.proxy.close()
@@ -153,7 +153,7 @@ def test_calls_wait_for_a_server_that_restarts(server, remote, put, unit):
 
 
 def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, open_index, put, monkeypatch):
-    monkeypatch.setattr(connection, "MAX_WAIT_S", 0.5)
+    monkeypatch.setattr(store_client, "MAX_WAIT_S", 0.5)
     uri = f"http://127.0.0.1:{server.proxy.port}"
     index = open_index(uri=uri)
     put(index, "/a.jpg", n=2)
@@ -212,7 +212,7 @@ class FailingOnce:
     ],
 )
 def test_only_transient_errors_are_retried(error, passing, monkeypatch):
-    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(store_client, "FIRST_PAUSE_S", 0.001)
     client = FailingOnce(error)
     store = Connection(Address.parse("http://127.0.0.1:19530"), client, max_wait_s=5.0)
     assert is_transient(error) == passing

@@ -17,14 +17,14 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from florence_rag.errors import StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index import client as client_module
-from florence_rag.index import connection
+from florence_rag.index import store_client
 from florence_rag.types import EmbedderInfo
 
 
 @pytest.fixture(autouse=True)
 def short_timeout(monkeypatch):
     monkeypatch.setattr(client_module, "CONNECT_S", 2.0)
-    monkeypatch.setattr(connection, "CONNECT_S", 2.0)
+    monkeypatch.setattr(store_client, "CONNECT_S", 2.0)
 
 
 @contextmanager

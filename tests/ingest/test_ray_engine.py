@@ -18,7 +18,7 @@ from PIL import Image
 
 from florence_rag.context import Models
 from florence_rag.errors import InputError, ModelError
-from florence_rag.index import connection
+from florence_rag.index import store_client
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -76,7 +76,7 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture
 def server(tmp_path, monkeypatch) -> Iterator[str]:
     """Milvus Lite over gRPC: to us a server, which it says it is not."""
-    monkeypatch.setattr(connection, "server_problem", lambda version: "")
+    monkeypatch.setattr(store_client, "server_problem", lambda version: "")
     engine = LiteEngine(tmp_path / "engine.db")
     yield f"http://127.0.0.1:{engine.port}"
     engine.stop()

@@ -11,13 +11,14 @@ from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.client import connect
-from florence_rag.index.connection import READ_S, WRITE_S, Connection
+from florence_rag.index.connection import Connection
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
 from florence_rag.index.lite.repair import SetAside, read_set_aside
 from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec
+from florence_rag.index.store_client import READ_S, WRITE_S
 
 _PAGE_ROWS = 2_000  # which Lite reads in a third of a second
 _GRPC_OPTIONS = {
