@@ -3,7 +3,6 @@
 import copy
 import io
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,12 +24,13 @@ def image_file(*colors, format="PNG") -> bytes:
     return buffer.getvalue()
 
 
-def write_video(path, color, seconds=2):
+def write_video(path, colors, seconds=2, codec="mpeg4"):
+    """Write a shot of some seconds per color."""
     with av.open(path, "w") as container:
-        stream = container.add_stream("mpeg4", rate=4, width=64, height=64, pix_fmt="yuv420p")
-        for _ in range(seconds * 4):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(color_frame(color, size_px=64)))
-            container.mux(stream.encode(frame))
+        stream = container.add_stream(codec, rate=8, width=64, height=64, pix_fmt="yuv420p")
+        for color in colors:
+            for _ in range(seconds * 8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(color_frame(color, size_px=64))))
         container.mux(stream.encode())
 
 
@@ -41,7 +41,7 @@ def corpus(tmp_path_factory):
     for color in ("red", "blue", "green"):
         (folder / f"{color}.png").write_bytes(image_file(color))
     (folder / "note.txt").write_text("The night bus leaves the harbor at ten.")
-    write_video(folder / "purple.mp4", "purple")
+    write_video(folder / "purple.mp4", ["purple"])
     return folder
 
 

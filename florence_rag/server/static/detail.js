@@ -26,7 +26,8 @@ export function openDetail(opened, searched = null) {
 function fillStage() {
   const stage = $("detail-stage");
   stage.hidden = hit.kind === "text";
-  if (hit.kind === "clip" && PLAYABLE.test(hit.source)) stage.replaceChildren(video());
+  if (hit.kind === "text") stage.replaceChildren();
+  else if (hit.kind === "clip" && PLAYABLE.test(hit.source)) stage.replaceChildren(video());
   else showImage(itemURL(hit.id, "image"));
 }
 

@@ -18,7 +18,7 @@ export function startSearch() {
     $("relevance-value").textContent = Number($("relevance").value) ? $("relevance").value : "any";
   });
   $("image").addEventListener("change", () => useFile($("image").files[0]));
-  $("query-remove").addEventListener("click", () => { clearImage(); if (hasQuery()) search(); });
+  $("query-remove").addEventListener("click", () => { clearImage(); search(); });
   $("query-whole").addEventListener("click", () => { region.clear(); setBox(null); search(); });
   onDrop($("search"), ([file]) => useFile(file));
   addEventListener("paste", (event) => {
