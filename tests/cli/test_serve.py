@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra server")
 
+from florence_rag import StoreLockedError, check_database
+
 
 @pytest.fixture
 def no_server(monkeypatch, opened_with):
@@ -99,8 +101,11 @@ def test_a_process_serves_and_stops_cleanly(tmp_path):
         url = json.loads(process.stdout.readline())["url"]
         with urllib.request.urlopen(f"{url}/api/info", timeout=30) as response:
             assert json.load(response)["sources"] == 0
+        with pytest.raises(StoreLockedError, match=f"a server has .* open: use it at {url}, or stop it"):
+            check_database(tmp_path / "colors.db")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
+    assert not list(tmp_path.glob("*.server.json"))
     assert process.returncode == 0 and err.decode().strip().endswith("Stopped.")

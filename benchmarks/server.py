@@ -1,0 +1,132 @@
+"""Measures `florence-rag serve` on the demo corpus: its start, round trips over REST and MCP, and 20 clients at once.
+
+    python benchmarks/server.py [--db DEMO.db]
+
+Also the first hit of the command line, which loads the models each time, and of a REST call to the server.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+from mcp.client.client import Client
+
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
+from florence_rag.rag import FlorenceRAG
+
+QUERIES = ("a red bus", "a car next to a fire hydrant", "a purple tree", "the driver rings the bell")
+CLIENTS, CALLS = 20, 10
+COMMAND = [sys.executable, "-m", "florence_rag"]
+
+
+@contextlib.contextmanager
+def serving(db: str) -> Iterator[tuple[str, psutil.Process, float]]:
+    """Yield the address of a server, its process, and the seconds until its page was ready."""
+    started = time.perf_counter()
+    process = subprocess.Popen([*COMMAND, "serve", "--db", db, "--port", "0", "--json"], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        url = json.loads(process.stdout.readline())["url"]
+        urllib.request.urlopen(url, timeout=60).read()
+        yield url, psutil.Process(process.pid), time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def search(url: str, query: str) -> None:
+    """Search over REST."""
+    with urllib.request.urlopen(f"{url}/api/search?{urllib.parse.urlencode({'text': query, 'limit': 5})}") as response:
+        assert json.load(response)["hits"]
+
+
+async def search_by_mcp(url: str, count: int) -> list[float]:
+    """Return the seconds of calls of the tool `search_images`, whose results have four images."""
+    seconds = []
+    async with Client(f"{url}/mcp") as client:
+        for number in range(count):
+            started = time.perf_counter()
+            result = await client.call_tool("search_images", {"query": QUERIES[number % len(QUERIES)]})
+            assert not result.is_error
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Return the seconds of a call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def cpu_of(command: list[str]) -> tuple[float, float]:
+    """Return the seconds and the CPU seconds of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def percentiles(seconds: list[float]) -> str:
+    """Return the median and the 95th percentile in milliseconds."""
+    ranked = sorted(seconds)
+    return f"{statistics.median(ranked) * 1000:.0f} ms median, {ranked[int(len(ranked) * 0.95)] * 1000:.0f} ms p95"
+
+
+def memory_mb(process: psutil.Process) -> float:
+    """Return the memory of a process and its workers."""
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6
+
+
+def report(db: str) -> None:
+    """Print the figures."""
+    for name in ("first", "second"):
+        seconds, cpu = cpu_of([*COMMAND, "search", QUERIES[0], "--db", db, "--json"])
+        print(f"{name + ' hit, command line':<32}{seconds:.1f} s, {cpu:.1f} CPU s")
+    with serving(db) as (url, process, ready_s):
+        print(f"{'page ready':<32}{ready_s:.1f} s, {memory_mb(process):.0f} MB")
+        print(f"{'first hit, REST':<32}{timed(lambda: search(url, QUERIES[0])) * 1000:.0f} ms")
+        one = [timed(lambda: search(url, query)) for query in QUERIES * 10]
+        print(f"{'search, REST':<32}{percentiles(one)}")
+        print(f"{'search with images, MCP':<32}{percentiles(asyncio.run(search_by_mcp(url, 20)))}")
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            queries = [QUERIES[number % len(QUERIES)] for number in range(CLIENTS * CALLS)]
+            started = time.perf_counter()
+            many = list(clients.map(lambda query: timed(lambda: search(url, query)), queries))
+            rate = len(many) / (time.perf_counter() - started)
+        print(
+            f"{f'search, {CLIENTS} clients':<32}{percentiles(many)}, {rate:.0f} searches/s, {memory_mb(process):.0f} MB"
+        )
+
+
+def main() -> None:
+    """Run the benchmark on a database, or on a new one of the demo corpus."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--db")
+    arguments = parser.parse_args()
+    if arguments.db:
+        report(arguments.db)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy_demo_corpus(Path(folder) / "corpus")
+        db = str(Path(folder) / "demo.db")
+        with FlorenceRAG.open(db, "florence-tiny") as rag:
+            rag.add(Path(folder) / "corpus")
+        report(db)
+
+
+if __name__ == "__main__":
+    main()
