@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,10 +47,12 @@ def serving(db: str) -> Iterator[tuple[str, psutil.Process, float]]:
         process.wait(60)
 
 
-def search(url: str, query: str) -> None:
-    """Search over REST."""
+def search(url: str, query: str) -> float:
+    """Search over REST, and return the seconds."""
+    started = time.perf_counter()
     with urllib.request.urlopen(f"{url}/api/search?{urllib.parse.urlencode({'text': query, 'limit': 5})}") as response:
         assert json.load(response)["hits"]
+    return time.perf_counter() - started
 
 
 async def search_by_mcp(url: str, count: int) -> list[float]:
@@ -65,17 +67,12 @@ async def search_by_mcp(url: str, count: int) -> list[float]:
     return seconds
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Return the seconds of a call."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
 def cpu_of(command: list[str]) -> tuple[float, float]:
     """Return the seconds and the CPU seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -98,14 +95,14 @@ def report(db: str) -> None:
         print(f"{name + ' hit, command line':<32}{seconds:.1f} s, {cpu:.1f} CPU s")
     with serving(db) as (url, process, ready_s):
         print(f"{'page ready':<32}{ready_s:.1f} s, {memory_mb(process):.0f} MB")
-        print(f"{'first hit, REST':<32}{timed(lambda: search(url, QUERIES[0])) * 1000:.0f} ms")
-        one = [timed(lambda: search(url, query)) for query in QUERIES * 10]
+        print(f"{'first hit, REST':<32}{search(url, QUERIES[0]) * 1000:.0f} ms")
+        one = [search(url, query) for query in QUERIES * 10]
         print(f"{'search, REST':<32}{percentiles(one)}")
         print(f"{'search with images, MCP':<32}{percentiles(asyncio.run(search_by_mcp(url, 20)))}")
         with ThreadPoolExecutor(CLIENTS) as clients:
             queries = [QUERIES[number % len(QUERIES)] for number in range(CLIENTS * CALLS)]
             started = time.perf_counter()
-            many = list(clients.map(lambda query: timed(lambda: search(url, query)), queries))
+            many = list(clients.map(lambda query: search(url, query), queries))
             rate = len(many) / (time.perf_counter() - started)
         print(
             f"{f'search, {CLIENTS} clients':<32}{percentiles(many)}, {rate:.0f} searches/s, {memory_mb(process):.0f} MB"
