@@ -12,15 +12,24 @@ from florence_rag.datasets.demo_corpus import copy_demo_corpus
 
 
 @contextmanager
-def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
-    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
+def open_index(
+    folder: Path | None, db: Path | None, *, model: str | None = None, demo: str = "photos"
+) -> Iterator[FlorenceRAG]:
+    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus.
+
+    Args:
+        folder: The files.
+        db: The database.
+        model: The embedder of a new database; by default that of `FlorenceRAG.open`.
+        demo: The folder of the demo corpus: "photos", "videos" or "documents".
+    """
     with tempfile.TemporaryDirectory() as scratch:
         is_demo = folder is None and not (db and db.exists())
         if is_demo:
             corpus = db.with_suffix(".corpus") if db else Path(scratch)
             copy_demo_corpus(corpus)
-            folder, db = corpus / "photos", db or corpus / "demo.db"
-        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
+            folder, db = corpus / demo, db or corpus / "demo.db"
+        model = model or ("florence-tiny" if is_demo else None)  # None: the default, or what the database records
         with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
             if folder:
                 rag.add(folder)  # skips what is indexed already

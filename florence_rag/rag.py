@@ -39,6 +39,7 @@ from florence_rag.tasks.verify import verify
 from florence_rag.text_arguments import check_texts
 from florence_rag.types import Answer, CheckedClaim, Frame, Hit, Kind
 from florence_rag.validation import validate_arguments
+from florence_rag.viz.notebook import show_in_notebook
 
 
 @validate_arguments
@@ -80,6 +81,7 @@ class FlorenceRAG:
         )
         answering, llm, cached = settings.get("answering"), settings.get("llm"), settings.get("cache_answers", False)
         self._questions = QuestionAnswering(context, self.retriever, answering, llm, cached)
+        show_in_notebook(self)
 
     @classmethod
     def open(cls, db: str | PathLike[str], model: str | None = None, **settings: Unpack[OpenSettings]) -> FlorenceRAG:

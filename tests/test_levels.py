@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reembed": LOADABLE | {"ingest"},
     "maintenance": LOADABLE | {"ingest"},
     "settings": RUNNABLE,
-    "rag": RUNNABLE | {"settings"},
+    "rag": RUNNABLE | {"settings", "viz"},
     "viz": BASE,
     "datasets": BASE | {"sources", "chunking"},
     "evaluation": LOADABLE | {"datasets"},

@@ -7,7 +7,7 @@ import pytest
 from florence_rag import FlorenceRAG
 from florence_rag.models.registry import TINY
 
-EXAMPLES = ("langchain_agent", "langchain_rag", "llama_index_agent", "llama_index_query")
+EXAMPLES = ("visual_agent_langchain", "langchain_rag", "visual_agent_llama_index", "llama_index_query")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_all_examples_have_the_same_function(load_example, name):
 
 
 def test_a_folder_is_indexed_once_by_the_default_model(load_example, models, image_folder, tmp_path):
-    open_index, reports, add = load_example("langchain_agent").open_index, [], FlorenceRAG.add
+    open_index, reports, add = load_example("visual_agent_langchain").open_index, [], FlorenceRAG.add
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FlorenceRAG, "add", lambda rag, *paths: reports.append(add(rag, *paths)))
         for _ in range(2):
@@ -41,7 +41,7 @@ def test_a_folder_is_indexed_once_by_the_default_model(load_example, models, ima
 
 
 def test_the_demo_corpus_is_indexed_once_into_a_named_database(load_example, models, tmp_path, monkeypatch):
-    open_index = load_example("langchain_agent").open_index
+    open_index = load_example("visual_agent_langchain").open_index
     with open_index(None, tmp_path / "demo.db") as rag:
         count = rag.info().sources
     monkeypatch.setattr(FlorenceRAG, "add", lambda *_: pytest.fail("it is indexed already"))
@@ -51,7 +51,7 @@ def test_the_demo_corpus_is_indexed_once_into_a_named_database(load_example, mod
 
 
 def test_a_database_that_exists_needs_no_folder(load_example, models, image_folder, tmp_path):
-    open_index = load_example("langchain_agent").open_index
+    open_index = load_example("visual_agent_langchain").open_index
     with open_index(image_folder, tmp_path / "photos.db"):
         pass
     with open_index(None, tmp_path / "photos.db") as rag:

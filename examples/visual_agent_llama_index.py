@@ -1,7 +1,7 @@
 """A LlamaIndex agent that searches for an image, asks the VQA model about it, and cites the source of the answer.
 
-    python examples/llama_index_agent.py
-    python examples/llama_index_agent.py my-photos/ --db photos.db --llm llama_index.llms.ollama.Ollama:qwen3
+    python examples/visual_agent_llama_index.py
+    python examples/visual_agent_llama_index.py my-photos/ --db photos.db --llm llama_index.llms.ollama.Ollama:qwen3
 
 A folder is indexed by the default model, once: the database is kept. Without a folder and --db it asks about the demo
 corpus. Without --llm a scripted model plays the agent, so that nothing leaves this machine; --llm takes the class of

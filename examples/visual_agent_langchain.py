@@ -1,7 +1,7 @@
 """A LangChain agent that searches for an image, asks the VQA model about it, and cites the source of the answer.
 
-    python examples/langchain_agent.py
-    python examples/langchain_agent.py my-photos/ --db photos.db --question "..." --model openai:gpt-5-mini
+    python examples/visual_agent_langchain.py
+    python examples/visual_agent_langchain.py my-photos/ --db photos.db --question "..." --model openai:gpt-5-mini
 
 A folder is indexed by the default model, once: the database is kept. Without a folder and --db it asks about the demo
 corpus. Without --model a scripted model plays the agent, so that nothing leaves this machine; --model takes any name
