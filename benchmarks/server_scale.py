@@ -360,9 +360,11 @@ def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
         for name, each in result.items()
         if isinstance(each, dict)
     ]
-    yield markdown_table(["index", "recall in new rows", "a minute after the flush"], new)
+    if new:
+        yield markdown_table(["index", "recall in new rows", "a minute after the flush"], new)
     speeds = [f"{each}, rows/s" for each in ("ours", "bare pymilvus", "the same with a ledger", "encoding alone")]
-    yield markdown_table(["chunks per source", *speeds, "ours to both", "client's CPU of a row, us"], writes)
+    if writes:
+        yield markdown_table(["chunks per source", *speeds, "ours to both", "client's CPU of a row, us"], writes)
 
 
 def _index_row(name: str, result: Result, size: int) -> Sequence[str]:

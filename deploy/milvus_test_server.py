@@ -104,8 +104,8 @@ def not_run(reason: str) -> int:
 def install(environment: Path) -> bool:
     """Install the server into a virtual environment if it is missing there, and return whether that succeeds."""
     python = str(environment / "bin" / "python")
-    if not Path(python).exists():
-        subprocess.check_call([sys.executable, "-m", "venv", str(environment)])
+    if not Path(python).exists() and subprocess.call([sys.executable, "-m", "venv", str(environment)]) != 0:
+        return False
     if subprocess.call([python, "-c", "import milvus"], stderr=subprocess.DEVNULL) == 0:
         return True
     return subprocess.call([python, "-m", "pip", "install", "--quiet", PACKAGE]) == 0

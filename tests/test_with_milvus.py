@@ -132,7 +132,14 @@ def outcomes(uri, folder, work):
         yield rag.index.answer_store().count()
 
         given = {"query": "red", "question": "what color?", "image": ids[0], "id": ids[0], "labels": ["red", "blue"]}
-        given |= {"images": [ids[0]], "like": [ids[0]], "text": "red", "description": "red", "ids": [ids[0]]}
+        given |= {
+            "images": [ids[0]],
+            "like": [ids[0]],
+            "text": "red",
+            "description": "red",
+            "claim": "red",
+            "ids": [ids[0]],
+        }
         for tool in tools_for(rag):
             names = tool.parameters["properties"].keys() & given.keys()
             text = tool.run(**{name: given[name] for name in names}).text
