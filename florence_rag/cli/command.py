@@ -97,13 +97,31 @@ class DatabaseCommand(Command):
         typer.Option(metavar="TOKEN", envvar="MILVUS_TOKEN", help="The user:password or API key of a Milvus server."),
     ] = None
 
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose part of the database is opened, if it has tenants.")
+    ] = None
+
+    @property
+    def collection(self) -> str:
+        """The name of the collection, with the tenant."""
+        from florence_rag.index.tenants import with_tenant
+
+        return with_tenant("florence", self.tenant)
+
     @contextmanager
     def open_index(self) -> Iterator["MilvusIndex"]:
         """Open the index of the database without loading a model."""
         from florence_rag.index.milvus import MilvusIndex
 
         embedder, text_embedder = MilvusIndex.require_embedders(self.db, self.token)
-        with MilvusIndex.open(self.db, embedder, token=self.token, create=False, text_embedder=text_embedder) as index:
+        with MilvusIndex.open(
+            self.db,
+            embedder,
+            text_embedder=text_embedder,
+            token=self.token,
+            collection=self.collection,
+            create=False,
+        ) as index:
             yield index
 
 
@@ -121,7 +139,8 @@ class RAGCommand(DatabaseCommand, ModelCommand):
         self._check_filter()
         if settings.get("create") and (folder := Address.parse(self.db).path):
             check_output_folder(folder)
-        settings = {"create": False, **settings, "token": self.token, "model_options": self.model_options()}
+        settings = {"create": False, **settings, "token": self.token, "tenant": self.tenant}
+        settings["model_options"] = self.model_options()
         with stderr().status("Loading the models"):
             from florence_rag.rag import FlorenceRAG
 

@@ -84,6 +84,7 @@ class Import(DatabaseCommand):
                 self.db,
                 self.uploaded,
                 token=self.token,
+                collection=self.collection,
                 index_type=self.index_type or "HNSW",
                 progress=lambda collection, share: stderr().print(plain(f"{collection}: {share:.0%} imported")),
             )
@@ -97,6 +98,7 @@ class Import(DatabaseCommand):
             files.embedder,
             text_embedder=files.text_embedder,
             token=self.token,
+            collection=self.collection,
             index_type=self.index_type,
             vector_dtype=files.vector_dtype if "://" in self.db else None,  # Milvus Lite stores fp32 only
         )

@@ -29,7 +29,7 @@ class Check(DatabaseCommand):
     def run(self) -> None:
         from florence_rag.maintenance.check import check_database
 
-        report = check_database(self.db, token=self.token)
+        report = check_database(self.db, token=self.token, tenant=self.tenant)
         self.print(report.to_dict(), _check_to_text(report))
         if not report.is_sound:
             raise typer.Exit(1)
@@ -48,6 +48,7 @@ class Repair(IndexingCommand):
         options: dict[str, Any] = {
             **self.settings(),
             "token": self.token,
+            "tenant": self.tenant,
             "model_options": self.model_options(),
             "near_duplicates": self.near_duplicates,
             "follow_links": self.follow_links,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.lite.profile import LITE
 from florence_rag.index.store_profile import SERVER, StoreProfile
+from florence_rag.index.tenants import folder_name
 
 _SCHEMES = ("http", "https", "tcp")
 LOCK = "LOCK"
@@ -88,10 +89,10 @@ def is_database(path: Path) -> bool:
 def classifier_folder(uri: str, collection: str) -> Path | None:
     """Return the folder for classifiers next to a Milvus Lite database, or None for a server."""
     path = Address.parse(uri).path
-    return path.with_suffix(".classifiers") / collection if path else None
+    return path.with_suffix(".classifiers") / folder_name(collection) if path else None
 
 
 def image_folder(uri: str, collection: str) -> Path | None:
     """Return the folder for images without a file next to a Milvus Lite database, or None for a server."""
     path = Address.parse(uri).path
-    return path.with_suffix(".images") / collection if path else None
+    return path.with_suffix(".images") / folder_name(collection) if path else None

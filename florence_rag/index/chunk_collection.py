@@ -72,7 +72,8 @@ class ChunkCollection:
         fields = {each["name"]: each for each in description["fields"]}
         flat, nulls = bool(description["enable_dynamic_field"]), bool(fields["page"].get("nullable"))
         codec = RowCodec(dtype, flat, checksums=flat or CHECKSUM in fields, nulls=nulls)
-        max_id_bytes, has_bm25 = int(fields["id"]["params"]["max_length"]), "bm25" in fields
+        max_id_bytes = int(fields["id"]["params"]["max_length"]) - len(connection.tenant.mark)
+        has_bm25 = "bm25" in fields
         return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes, has_bm25)
 
     @property

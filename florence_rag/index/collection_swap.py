@@ -56,6 +56,11 @@ class CollectionSwap:
 
     def prepare(self, embedder: EmbedderInfo) -> str:
         """Announce a shadow, or continue it, and return the name of its collection."""
+        if self.connection.tenant.name:
+            raise InputError(
+                "an index of tenants cannot be embedded again, as it would drop the vectors of the other tenants; "
+                "index the files into a new database"
+            )
         self.drop_previous()
         settings = self.settings()
         where = f"the index {self.index_name!r} of {self.connection.address}"

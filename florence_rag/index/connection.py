@@ -3,8 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pymilvus import MilvusClient
 
@@ -13,10 +14,11 @@ from florence_rag.errors import StoreError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.index_types import Params
-from florence_rag.index.literals import all_of, literal, one_of
+from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.store_client import READ_S, WRITE_S, StoreClient
 from florence_rag.index.store_errors import is_too_large
+from florence_rag.index.tenants import Tenant
 from florence_rag.telemetry import get_logger
 
 _IDS_PER_CALL = 1000
@@ -37,7 +39,14 @@ class Connection(StoreClient):
     def __init__(self, address: Address, client: MilvusClient, max_wait_s: float | None = None) -> None:
         self._written_at: dict[str, float] = {}  # by collection, in seconds of the monotonic clock
         self._unsealed_rows: Counter[str] = Counter()  # by collection
+        self.tenant = Tenant()
         super().__init__(address, client, max_wait_s)
+
+    def without_tenant(self) -> Self:
+        """Return the same connection for records that all tenants share."""
+        shared = copy(self)
+        shared.tenant = Tenant()
+        return shared
 
     @property
     def is_sole_writer(self) -> bool:
@@ -53,6 +62,7 @@ class Connection(StoreClient):
 
     def count(self, collection: str, filter: str = "") -> int:
         """Count the rows, with all writes of every process."""
+        filter = self.tenant.restrict(filter)
 
         def count() -> int:
             found = self.client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=READ_S)
@@ -64,6 +74,12 @@ class Connection(StoreClient):
         self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
     ) -> Iterator[Row]:
         """Iterate over the rows that match, in no order, with all writes of every process."""
+        return self.tenant.from_stored(self._stored_rows(collection, fields, self.tenant.restrict(filter), user_filter))
+
+    def _stored_rows(
+        self, collection: str, fields: list[str], filter: str, user_filter: Filter | None
+    ) -> Iterator[Row]:
+        """Iterate over the rows that match as they are stored."""
         fields, last, page_rows = list({"id", *fields}), "", _IDS_PER_CALL
         while True:
             expression = all_of([filter, f"id > {literal(last)}" if last else ""])
@@ -98,8 +114,9 @@ class Connection(StoreClient):
         return found
 
     def _query_ids(self, collection: str, ids: Sequence[str], fields: list[str], consistency: str | None) -> list[Row]:
-        query = partial(self.client.query, collection, one_of("id", ids), fields, timeout=READ_S)
-        return list(self._call(collection, partial(query, consistency_level=consistency or self._level(collection))))
+        query = partial(self.client.query, collection, self.tenant.one_of_ids(ids), fields, timeout=READ_S)
+        found = self._call(collection, partial(query, consistency_level=consistency or self._level(collection)))
+        return list(self.tenant.from_stored(found))
 
     def _level(self, collection: str) -> str:
         """Return which writes a read must see: all own ones, and those of other clients after the lag of the server.
@@ -139,7 +156,7 @@ class Connection(StoreClient):
             collection,
             data=[query],
             anns_field=field,
-            filter=expression,
+            filter=self.tenant.restrict(expression),
             limit=limit,
             search_params={"metric_type": metric, "params": params},
             output_fields=fields,
@@ -151,14 +168,16 @@ class Connection(StoreClient):
         except StoreError as error:
             if not is_too_large(error.__cause__):
                 raise
-            (found,) = self._call(collection, partial(search, output_fields=["id"]))
+            (hits,) = self._call(collection, partial(search, output_fields=["id"]))
+            found = list(self.tenant.from_stored(hits))
             rows = self.rows_of(collection, [hit["id"] for hit in found], fields)
             return [(rows[hit["id"]], float(hit["distance"])) for hit in found if hit["id"] in rows]
-        return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
+        own = self.tenant.from_stored(hits)
+        return [({**hit["entity"], "id": hit["id"]}, float(hit["distance"])) for hit in own]
 
     def upsert(self, collection: str, rows: Iterable[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""
-        for some in batched(rows, _ROWS_PER_CALL):
+        for some in batched(self.tenant.to_stored(rows), _ROWS_PER_CALL):
             unique = list({row["id"]: row for row in some}.values())  # a server would keep the first of equal ids
             for _ in self._in_halves(partial(self._upsert, collection), unique):
                 pass
@@ -172,7 +191,8 @@ class Connection(StoreClient):
         """Delete the rows with these ids and return their number, counting those that did not exist."""
         deleted = 0
         for some in batched(ids, _IDS_PER_CALL):
-            self._call(collection, partial(self.client.delete, collection, filter=one_of("id", some), timeout=WRITE_S))
+            filter = self.tenant.one_of_ids(some)
+            self._call(collection, partial(self.client.delete, collection, filter=filter, timeout=WRITE_S))
             deleted += len(some)
         if deleted:
             self._spread_deletes(collection)

@@ -43,11 +43,13 @@ def expression(
     has_items: bool = True,
     flat: bool = False,
     nulls: bool = True,
+    stored_id: Callable[[str], str] = str,
 ) -> str:
     """Combine the filter and the kinds into one Milvus expression, or return "" if there is no restriction.
 
     has_items: whether the index has items, whose metadata come before columns. flat: whether the store has flat
-    metadata, as Milvus Lite needs them. nulls: whether columns can be null, or hold NO_VALUE instead.
+    metadata, as Milvus Lite needs them. nulls: whether columns can be null, or hold NO_VALUE instead. stored_id: turns
+    an id into the stored one.
     """
     parts = []
     if kinds is not None:
@@ -58,7 +60,7 @@ def expression(
         parts += [closed(filter)] if filter.strip() else []
     elif filter is not None:
         node = parse_filter(filter) if isinstance(filter, Mapping) else filter
-        parts.append(_Pushdown(flat, has_items, nulls).translate(node))
+        parts.append(_Pushdown(flat, has_items, nulls, stored_id).translate(node))
     return all_of(parts)
 
 
@@ -90,6 +92,7 @@ class _Pushdown:
     flat: bool
     has_items: bool
     nulls: bool
+    stored_id: Callable[[str], str] = str
 
     def translate(self, node: Node, *, negated: bool = False, level: int = 0) -> str:
         """Return the expression of a node, or of its negation; "" if it is too deep, or would take the store too long.
@@ -116,7 +119,9 @@ class _Pushdown:
                 any_one = Group(tuple(Comparison(field, "contains", value) for value in values), every=False)
                 return self._translate(any_one, negated, level)
         field = node.field
-        in_column = _column(field.column, self.nulls).condition(node, negated) if field.column else NOTHING
+        in_column = (
+            _column(field.column, self.nulls, self.stored_id).condition(node, negated) if field.column else NOTHING
+        )
         if field.key is None or (field.column and not self.has_items):
             return in_column
         in_metadata = self._metadata(field.key, node, negated)
@@ -204,9 +209,9 @@ def _cost(expression: str) -> int:
     return expression.count("$meta[") + _LIST_TEST_COST * expression.count("json_contains(") + listed
 
 
-def _column(name: str, nulls: bool) -> _Place:
+def _column(name: str, nulls: bool, stored_id: Callable[[str], str]) -> _Place:
     if name in _TEXT_COLUMNS:
-        encode = encode_uri if name == "source" else str
+        encode = {"source": encode_uri, "id": stored_id}.get(name, str)
         return _Place(name, "", NOTHING, NOTHING, lambda value: (encode(value),) if isinstance(value, str) else ())
     comparable = _comparable_page if name == "page" else _comparable_time
     absent = f"{name} is null" if nulls else f"{name} == {literal(NO_VALUE)}"

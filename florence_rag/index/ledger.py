@@ -125,7 +125,8 @@ class Settings:
     version: of the schema in which the settings are stored. chunks: the collection that holds the chunks, if it is not
     the index's own. shadow_embedder: the embedder whose vectors fill the shadow. previous: the collection that held the
     chunks before, until it is dropped. text_embedder: the embedder of the text vectors, if there are any. vector_dtype:
-    precision of the vectors. checksums: whether all rows carry a checksum. written_by: the version of the package that
+    precision of the vectors. checksums: whether all rows carry a checksum. has_tenants: whether each row belongs to a
+    tenant. written_by: the version of the package that
     wrote the settings.
     """
 
@@ -137,6 +138,7 @@ class Settings:
     text_embedder: EmbedderInfo | None = None
     vector_dtype: VectorDtype = "fp32"
     checksums: bool = True
+    has_tenants: bool = False
     written_by: str = field(default="", compare=False)
 
     @classmethod
@@ -221,24 +223,42 @@ class Ledger:
         self.open()
         settings = self.settings()
         if settings is not None:
+            self._check_tenant(settings)
             settings.check(where, embedder, text_embedder, vector_dtype)
             if settings.version != VERSION:
                 self.put_settings(settings)
         elif self._connection.has(self._collection):
             raise corrupt_error(f"the index {where} has lost its settings", self._connection.address)
         else:
-            self.put_settings(Settings(embedder, text_embedder=text_embedder, vector_dtype=vector_dtype or "fp32"))
+            dtype, has_tenants = vector_dtype or "fp32", bool(self._connection.tenant.name)
+            self.put_settings(
+                Settings(embedder, text_embedder=text_embedder, vector_dtype=dtype, has_tenants=has_tenants)
+            )
+
+    def _check_tenant(self, settings: Settings) -> None:
+        """Raise StoreMismatchError if a tenant is missing, or the rows belong to none: nobody reads all of them."""
+        tenant = self._connection.tenant.name
+        if settings.has_tenants and not tenant:
+            raise StoreMismatchError(
+                f"the index {self._where} belongs to tenants; name one: --tenant NAME or tenant=NAME"
+            )
+        if tenant and not settings.has_tenants:
+            raise StoreMismatchError(
+                f"the index {self._where} was created without tenants, so it has no part of {tenant!r:.80}; "
+                "omit the tenant, or use a new database or collection"
+            )
 
     def settings(self) -> Settings | None:
         """Return the settings, or None if a kill came between creating the ledger and writing them."""
         # They decide how everything else is read, so none of seconds ago will do.
-        row = self._connection.rows_of(self.name, [SETTINGS_ID], _FIELDS, consistency="Strong").get(SETTINGS_ID)
+        shared = self._connection.without_tenant()
+        row = shared.rows_of(self.name, [SETTINGS_ID], _FIELDS, consistency="Strong").get(SETTINGS_ID)
         with damage_reported("the record of the settings", self._connection.address):
             return Settings.from_row(row, f"the index {self._where}") if row else None
 
     def put_settings(self, settings: Settings) -> None:
         """Replace the settings in one write, and make it durable."""
-        self._connection.upsert(self.name, [settings.to_row()])
+        self._connection.without_tenant().upsert(self.name, [settings.to_row()])
         self.flush()
 
     def entries(self, *states: State) -> Iterator[Entry]:

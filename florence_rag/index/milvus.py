@@ -25,6 +25,7 @@ from florence_rag.index.lite.integrity import damage_error
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
 from florence_rag.index.schema import vector_dtype_of
+from florence_rag.index.tenants import split_tenant, with_tenant
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.redaction import keep_secret
 from florence_rag.skip_counts import total_counts
@@ -65,7 +66,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         address.profile.check_vectors(vector_dtype)
         if index_type is not None:
             address.profile.check_index_type(index_type)
-        with _connected(address, token, create=create) as connection:
+        with _connected(address, token, collection, create=create) as (connection, collection):
             connection.profile.check_vectors(vector_dtype, text_vectors=text_embedder is not None)
             if index_type is not None:
                 connection.check_index_type(index_type, vector_dtype or "fp32")
@@ -84,7 +85,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     def open_unchecked(cls, uri: str, token: str | None = None, collection: str = "florence") -> MilvusIndex:
         """Open an existing index for its recorded embedder, whatever its ledger and its rows contain, to check it."""
         embedder, text_embedder = cls.require_embedders(uri, token, collection)
-        with _connected(Address.parse(uri), token, create=False) as connection:
+        with _connected(Address.parse(uri), token, collection, create=False) as (connection, collection):
             ledger = Ledger(connection, collection)
             ledger.open_for(embedder, create=False, text_embedder=text_embedder)
             swap = CollectionSwap(connection, collection, ledger)
@@ -95,7 +96,8 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         uri: str, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None, token: str | None, collection: str
     ) -> None:
         """Record these embedders in an index that has lost its settings; its vectors must have their dimensions."""
-        with _connected(Address.parse(uri), token, create=False) as connection, closing(connection):
+        opened = _connected(Address.parse(uri), token, collection, create=False)
+        with opened as (connection, collection), closing(connection):
             moved = "" if connection.has(collection) else f"{collection}_{embedder.digest}"
             if not connection.has(moved or collection):
                 raise StoreCorruptError(f"{uri!r} has no chunks of {embedder.name}; index the files again")
@@ -107,9 +109,10 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             dtype = vector_dtype_of(fields["vector"]["type"])
             ledger = Ledger(connection, collection)
             ledger.open()
-            ledger.put_settings(
-                Settings(embedder, chunks=moved, text_embedder=text_embedder, vector_dtype=dtype, checksums=False)
+            settings = Settings(
+                embedder, chunks=moved, text_embedder=text_embedder, vector_dtype=dtype, checksums=False
             )
+            ledger.put_settings(replace(settings, has_tenants=bool(connection.tenant.name)))
 
     @staticmethod
     def recorded_embedders(
@@ -120,7 +123,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         _check_name(collection)
         if address.is_missing:
             return None
-        with _connected(address, token, create=False) as connection, closing(connection):
+        with _connected(address, token, collection, create=False) as (connection, collection), closing(connection):
             ledger = Ledger(connection, collection)
             if not ledger.exists():
                 return None
@@ -220,7 +223,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         connection = self.chunks.connection
         return IndexInfo(
             uri=str(connection.address),
-            collection=self.chunks.swap.index_name,
+            collection=with_tenant(self.chunks.swap.index_name, connection.tenant.name or None),
             embedder=self.embedder,
             chunks=dict(sorted(counts.items())),
             sources=len(complete),
@@ -285,15 +288,22 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 
 
 @contextmanager
-def _connected(address: Address, token: str | None, *, create: bool) -> Iterator[Connection]:
-    """Connect to a store. If the block fails, close the connection, and report a Lite database as corrupt."""
+def _connected(
+    address: Address, token: str | None, collection: str, *, create: bool
+) -> Iterator[tuple[Connection, str]]:
+    """Connect a tenant to a store, and yield the name of the collection without the tenant.
+
+    If the block fails, close the connection, and report a Lite database as corrupt.
+    """
     keep_secret(token)
+    name, tenant = split_tenant(collection)
     if address.path is None:
         connection = Connection.open(address, token)
     else:
         connection = LiteConnection.start(address, create=create)
+    connection.tenant = tenant
     try:
-        yield connection
+        yield connection, name
     except BaseException as error:
         connection.close()
         if address.path is not None and type(error) is StoreError and "[Errno" not in str(error):
@@ -302,5 +312,5 @@ def _connected(address: Address, token: str | None, *, create: bool) -> Iterator
 
 
 def _check_name(collection: str) -> None:
-    if not _NAME.fullmatch(collection):
+    if not _NAME.fullmatch(split_tenant(collection)[0]):
         raise InputError(f"collection {collection!r} is not a valid name; use letters, digits and underscores")

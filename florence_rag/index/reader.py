@@ -15,8 +15,8 @@ from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.filter_pushdown import IS_ITEM, check_filter, expression
 from florence_rag.index.filters import Node, names_field
 from florence_rag.index.index_types import find_index_type
-from florence_rag.index.lite.metadata import check_names
-from florence_rag.index.literals import all_of, one_of
+from florence_rag.index.lite.metadata import check_names, names_in
+from florence_rag.index.literals import all_of
 from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors
 from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
@@ -150,7 +150,9 @@ class MilvusReader(ABC):
         """Return the k best of all hits that match, however many better ones do not."""
         best: list[Hit] = []
         for some in batched((hit.id for hit in self._find(scope)), _IDS_PER_SEARCH):
-            among = replace(scope, expression=all_of([scope.expression, one_of("id", some)]))
+            among = replace(
+                scope, expression=all_of([scope.expression, self.chunks.connection.tenant.one_of_ids(some)])
+            )
             found = among.matching(starmap(self.chunks.to_hit, self._rows(field, query, len(some), among)))
             best = sorted([*best, *found], key=_rank)[:k]
         return best
@@ -180,19 +182,30 @@ class MilvusReader(ABC):
 
     def _scope(self, filter: Filter | None, kinds: Collection[Kind] | None) -> _Scope:
         """Combine the filter and the kinds."""
-        codec, conditions = self.chunks.codec, check_filter(filter)
+        codec, conditions, connection = self.chunks.codec, check_filter(filter), self.chunks.connection
         if codec.flat and isinstance(filter, str):
             check_names(filter)
+        if connection.tenant.name and isinstance(filter, str) and "id" in names_in(filter):
+            raise InputError(
+                f'the filter {filter!r:.80} names the id of a tenant\'s chunk; use a mapping: {{"id": [...]}}'
+            )
         if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
             kinds = None  # the store would check it for every row
         # Lite reads the metadata of items in 40 ms per thousand rows, or 2 ms if they are flat. The expression asks for
         # them only if there are items.
         has_items = True
-        if self.chunks.connection.profile.flat_metadata and conditions and names_field(conditions):
+        if connection.profile.flat_metadata and conditions and names_field(conditions):
             self.flush_buffer()
-            has_items = self.chunks.connection.count(self.chunks.name, IS_ITEM) > 0
+            has_items = connection.count(self.chunks.name, IS_ITEM) > 0
         return _Scope(
-            expression(conditions or filter, kinds, has_items=has_items, flat=codec.flat, nulls=codec.nulls),
+            expression(
+                conditions or filter,
+                kinds,
+                has_items=has_items,
+                flat=codec.flat,
+                nulls=codec.nulls,
+                stored_id=connection.tenant.stored_id,
+            ),
             filter,
             conditions,
         )

@@ -17,6 +17,7 @@ from florence_rag.index.lite.integrity import find_damage
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_check import check_row
 from florence_rag.index.rows import Row, row_to_hit
+from florence_rag.index.tenants import with_tenant
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.maintenance.findings import CheckReport, Finding, FindingKind
 from florence_rag.sources import Places, discover
@@ -24,13 +25,16 @@ from florence_rag.sources.io.uris import is_url, parse_member
 from florence_rag.types import ITEM_IMAGE, Failure, Hit, Skipped, is_chunk_id, item_uri
 
 
-def check_database(db: str | Path, *, token: str | None = None, collection: str = "florence") -> CheckReport:
+def check_database(
+    db: str | Path, *, token: str | None = None, collection: str = "florence", tenant: str | None = None
+) -> CheckReport:
     """Check a database for damage, without loading a model.
 
     Args:
         db: The folder of a Milvus Lite database, which no other process may have open, or the URI of a server.
         token: The token of a Milvus server.
         collection: The Milvus collection.
+        tenant: Whose part of the collection is checked, if it belongs to tenants.
 
     Returns:
         The damage, and which files are gone or have changed since they were indexed, which is none.
@@ -38,7 +42,7 @@ def check_database(db: str | Path, *, token: str | None = None, collection: str 
     Raises:
         StoreError: If there is no database, or it cannot be opened for another reason than damage.
     """
-    address = Address.parse(str(db))
+    address, collection = Address.parse(str(db)), with_tenant(collection, tenant)
     findings = []
     if address.path is not None and address.path.is_dir():
         findings = [Finding("file", str(each)) for each in find_damage(address.path, thorough=True)]

@@ -30,7 +30,7 @@ from florence_rag.index.rows import chunk_to_row
 from florence_rag.ingest.embed_stage import embed_batch
 from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
 from florence_rag.ingest.read_stage import OCRMode
-from florence_rag.loading.database import DatabaseOptions, open_database
+from florence_rag.loading.database import DatabaseOptions, collection_of, open_database
 from florence_rag.loading.loaders import EMBEDDER, TEXT_EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.maintenance.check import IndexCheck
@@ -130,7 +130,7 @@ class _Repair:
 
     @property
     def _place(self) -> tuple[str | None, str]:
-        return self.options.get("token"), self.options.get("collection", "florence")
+        return self.options.get("token"), collection_of(self.options)
 
     def _add(self, *steps: Step) -> None:
         for step in steps:
@@ -184,7 +184,7 @@ class _Repair:
 
 def _restore_settings(db: str, model: str, options: RepairOptions) -> None:
     """Record the embedders of a database that has lost its settings, if they made its vectors."""
-    token, collection = options.get("token"), options.get("collection", "florence")
+    token, collection = options.get("token"), collection_of(options)
     embedder = load_model(EMBEDDER, model, options.get("model_options"))
     name = options.get("text_embedder")
     text_embedder = load_model(TEXT_EMBEDDER, name, options.get("model_options")).info if name else None

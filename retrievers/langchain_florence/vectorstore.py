@@ -75,6 +75,7 @@ class FlorenceVectorStore(VectorStore):
         embedding: Embeddings | None = None,
         *,
         collection: str = "florence",
+        tenant: str | None = None,
         token: str | None = None,
         images: str | Path | None = None,
         **unknown: Any,
@@ -86,6 +87,7 @@ class FlorenceVectorStore(VectorStore):
             embedding: The embeddings of texts, queries and, if they support them, images. By default the model that the
                 database records, which must exist then.
             collection: The name of the collection.
+            tenant: Whose part of the collection is opened, if it belongs to tenants.
             token: The token of a server.
             images: A folder for images that are added without a file; by default one next to the database.
             **unknown: Refused with a message that says what to write instead.
@@ -95,14 +97,18 @@ class FlorenceVectorStore(VectorStore):
             ModelError: If no embeddings are given, and the database was filled by embeddings of LangChain.
         """
         from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.index.tenants import with_tenant
 
         _refuse(unknown)
         if embedding is None:
             try:
-                return cls(FlorenceRAG.open(db, collection=collection, token=token, images=images, create=False))
+                return cls(
+                    FlorenceRAG.open(db, collection=collection, tenant=tenant, token=token, images=images, create=False)
+                )
             except (ModelError, StoreUnavailableError) as error:
                 raise type(error)(f"{error}; or name the embeddings, open(db, embeddings)") from error
         embedder = embeddings_to_embedder(embedding)
+        collection = with_tenant(collection, tenant)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection)
         return cls(FlorenceRAG(index, embedder, images=images or image_folder(str(db), collection)))
 

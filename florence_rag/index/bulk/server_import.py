@@ -18,6 +18,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.schema import VERSION, chunk_spec
 from florence_rag.index.store_profile import SERVER
+from florence_rag.index.tenants import split_tenant
 
 _JOBS = "/v2/vectordb/jobs/import/"
 _REQUEST_S = 60.0
@@ -53,6 +54,8 @@ def import_uploaded(
             f"{str(folder)!r} was exported by an older florence_rag, whose rows do not fit a new collection; "
             "omit --uploaded, or export the database again"
         )
+    if split_tenant(collection)[1].name:
+        raise InputError("a server imports files as they are, and so without a tenant; omit --uploaded")
     SERVER.check_index_type(index_type)
     connection = connect(address, token)
     try:

@@ -19,6 +19,7 @@ from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec
 from florence_rag.index.store_client import READ_S, WRITE_S
+from florence_rag.index.tenants import folder_name, with_tenant
 
 _PAGE_ROWS = 2_000  # which Lite reads in a third of a second
 _GRPC_OPTIONS = {
@@ -57,13 +58,16 @@ class LiteConnection(Connection):
     def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
         """Write rows that are about to be deleted to a file of JSON lines in the folder `set-aside`."""
         try:
-            SetAside(self._database.path).write(f"{collection}.jsonl", rows)
+            SetAside(self._database.path).write(self._aside(collection), rows)
         except OSError as error:
             raise StoreUnavailableError(f"{self.address} cannot be written ({error.strerror}); make room") from error
 
     def rows_set_aside(self, collection: str) -> Iterator[list[Row]]:
         """Yield the rows of each file that `set_rows_aside` wrote, newest first."""
-        return read_set_aside(self._database.path, f"{collection}.jsonl")
+        return read_set_aside(self._database.path, self._aside(collection))
+
+    def _aside(self, collection: str) -> str:
+        return f"{folder_name(with_tenant(collection, self.tenant.name or None))}.jsonl"
 
     def _release(self) -> None:
         self._database.release()
@@ -77,8 +81,8 @@ class LiteConnection(Connection):
             self._create_indexes(spec, wait=False)
             super()._load(spec)
 
-    def rows(
-        self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
+    def _stored_rows(
+        self, collection: str, fields: list[str], filter: str, user_filter: Filter | None
     ) -> Iterator[Row]:
         """Iterate over the rows that match, in pages, so that other calls run in between.
 

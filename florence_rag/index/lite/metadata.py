@@ -39,12 +39,17 @@ def flat_path(key: str) -> str:
 
 def check_names(expression: str) -> None:
     """Raise InputError for an expression that names a field which no row has."""
-    for name in _NAME.findall(_TEXT.sub(" ", expression)):
+    for name in names_in(expression):
         if name not in _FIELDS and name.lower() not in _WORDS:
             raise InputError(
                 f"Milvus does not understand the filter {expression!r:.300}: there is no field {name!r}; "
                 f"use {', '.join(STORED_FIELDS)}"
             )
+
+
+def names_in(expression: str) -> list[str]:
+    """Return the names of fields and the words of an expression."""
+    return _NAME.findall(_TEXT.sub(" ", expression))
 
 
 def _flat_name(key: str) -> str:
