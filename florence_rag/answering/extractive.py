@@ -1,7 +1,9 @@
 """Selects the sentences of a passage that may answer a question, by a simple rule.
 
 The score of a sentence is the share of the question's terms that it contains, ignoring endings and stop words. Of
-equally good sentences the shorter one wins. To "how many heads ...?", a sentence answers only if it counts heads.
+equally good sentences the shorter one wins. To "how many heads ...?", a sentence answers only if it counts heads; to a
+question for a size, a time or a reason, only if it has a number, a time, or a word such as "because". Of any other
+sentence, only words overlap, and half of the share is left.
 """
 
 import heapq
@@ -13,9 +15,44 @@ import regex
 
 from florence_rag.tokenize import STOP_WORDS, content_words, coverage, shared_words, stem, words
 
-_SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
+_SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])")  # noqa: RUF001
 _PARAGRAPH = regex.compile(r"\n\s*\n")
 _HOW_MANY = regex.compile(r"\b(?:how many|wie ?viele|combien de?|cuant[oa]s|quant[ioea]s?) ((?:\w+ ?){1,3})")
+_NUMBER = (
+    r"(?<!\w)\d[\d.,]*(?:[kmbhs%]|bn|[ckm]m|kg|[kmgt]b|th|st|nd|rd)?\b"  # no footnote, and no part of a name
+    r"|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred|thousand|half)\b"
+)
+_DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?"
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_PERIODS = "second|minute|hour|day|night|morning|afternoon|evening|week|month|year|spring|summer|autumn|fall|winter"
+_ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
+    (
+        regex.compile(
+            r"\bhow (?:much|long|old|high|tall|far|large|big|deep|wide|fast|heavy|often)\b"
+            r"|\bwh(?:at|ich) (?:\w+ ){0,4}?(?:score|size|value|number|dimension|rate|percentage|share|ratio|price|cost"
+            r"|year|age|length|height|width|weight|speed"
+            r"|temperature|distance|amount|threshold|probability)s?\b(?! schedule)"
+        ),
+        regex.compile(_NUMBER),
+    ),
+    (
+        regex.compile(r"\bwhen\b"),
+        regex.compile(
+            rf"{_NUMBER}|\b(?:noon|midnight|today|tomorrow|yesterday|daily|weekly|yearly|always|never|before|after|during"
+            rf"|{_DAYS}|{_MONTHS}|(?:every|each|next|last|in the|at|by|until) (?:{_PERIODS}))\b"
+        ),
+    ),
+    (
+        regex.compile(r"\bwhy\b|\bfor what reason\b"),
+        regex.compile(r"\b(?:because|since|due to|so that|therefore|thus|hence|reasons?|caused?|in order)\b|^to \w+ "),
+    ),
+)
+"""What a question asks for, and what a sentence that answers it contains."""
+_LABELS = regex.compile(
+    r"\[\d+(?:, ?\d+)*\]"
+    r"|\b(?:table|figure|fig\.|section|sec\.|chapter|equation|eq\.|page|appendix|footnote) \d+(?:\.\d+)*"
+)
+"""Numbers that name a place in a document."""
 _SECTION = regex.compile(r"\A\d+(?:\.\d+)*\.?\s+(?=\p{Lu})")
 """The number of a heading, which counts nothing."""
 _NUMBERS = frozenset(
@@ -46,7 +83,9 @@ class Quote:
 def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list[Quote]:
     """Return the sentences that may answer a question, best first; those without a term of it come last."""
     terms, counted = content_words(question), _counted(question)
-    quotes = (_quote(sentence, terms, counted) for sentence in sentences)
+    asked = " ".join(words(question))
+    needed = [answer for asks, answer in _ASKED if asks.search(asked)]
+    quotes = (_quote(sentence, terms, counted, needed) for sentence in sentences)
     return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, -len(quote.text)))
 
 
@@ -60,13 +99,22 @@ def quote_nearby(terms: Sequence[str], passage: str, quote: str) -> Quote | None
     return Quote(nearby[best], shares[best]) if any(shares) else None
 
 
-def _quote(sentence: str, terms: Sequence[str], counted: frozenset[str]) -> Quote:
+def _quote(sentence: str, terms: Sequence[str], counted: frozenset[str], needed: Sequence[regex.Pattern[str]]) -> Quote:
     share = coverage(shared_words(terms, sentence), terms)
     if not counted:
-        return Quote(sentence, share)
+        said = _without_labels(sentence, terms)
+        return Quote(sentence, share if all(each.search(said) for each in needed) else share / 2)
     if _counts(sentence, counted):
         return Quote(sentence, max(share, _LEAST_COUNTED), counts=True)
     return Quote(sentence, share / 2)
+
+
+def _without_labels(sentence: str, terms: Sequence[str]) -> str:
+    """Return a sentence without the numbers that name a place, or that the question has already."""
+    said = _LABELS.sub(" ", _SECTION.sub("", sentence).casefold())
+    for number in (term for term in terms if term.isdecimal()):
+        said = regex.sub(rf"\b{number}\b", " ", said)
+    return said
 
 
 def _counted(question: str) -> frozenset[str]:
@@ -77,16 +125,21 @@ def _counted(question: str) -> frozenset[str]:
 
 
 def _counts(sentence: str, counted: frozenset[str]) -> bool:
-    """Return whether a number stands shortly before one of the words, or directly after it."""
-    terms = words(_SECTION.sub("", sentence))
+    """Return whether a number stands shortly before one of the words, or after its plural, as "layer 5" counts none."""
+    terms = words(_LABELS.sub(" ", _SECTION.sub("", sentence)))
     numbers = [i for i, word in enumerate(terms) if word.isdecimal() or word in _NUMBERS]
     places = [i for i, word in enumerate(terms) if stem(word) in counted]
-    return any(-2 <= place - number <= 6 and place != number for place in places for number in numbers)
+    return any(
+        0 < place - number <= 6 or (-2 <= place - number < 0 and stem(terms[place]) != terms[place])
+        for place in places
+        for number in numbers
+    )
 
 
 def sentences(passage: str) -> list[str]:
     """Return the sentences of a text, one per line; long runs without an end, such as tables, split at lines."""
-    return [sentence for block in _SENTENCE_END.split(passage) for sentence in _unwrap(block) if sentence]
+    runs = (run for block in _PARAGRAPH.split(passage) for run in _unwrap(block))
+    return [sentence for run in runs for sentence in _SENTENCE_END.split(run) if sentence]
 
 
 def inscriptions(words: str) -> list[str]:
@@ -99,11 +152,19 @@ def inscriptions(words: str) -> list[str]:
 def _unwrap(block: str) -> list[str]:
     """Join a full line to the next one; a heading is shorter and stays separate."""
     lines = [" ".join(line.split()) for line in block.splitlines()]
-    joined = lines[:1]
+    joined, unfinished = lines[:1], _last_part(lines[0]) if lines else 0
+    width = sorted(map(len, lines))[len(lines) // 2] if lines else 0
     for before, line in pairwise(lines):
-        was_full = len(before) + len(line.split(" ")[0]) >= _FULL * len(line)
-        if was_full and len(joined[-1]) + len(line) < _LONGEST:
+        was_full = len(before) + len(line.split(" ")[0]) >= _FULL * min(len(line), width)
+        if was_full and unfinished + len(line) < _LONGEST:
             joined[-1] += f" {line}"
+            unfinished = _last_part(line) if _SENTENCE_END.search(line) else unfinished + len(line)
         else:
             joined.append(line)
+            unfinished = _last_part(line)
     return joined
+
+
+def _last_part(line: str) -> int:
+    """Return the length of the sentence that a line ends with."""
+    return len(_SENTENCE_END.split(line)[-1])

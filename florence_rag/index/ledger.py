@@ -239,9 +239,8 @@ class Ledger:
         """Raise StoreMismatchError if a tenant is missing, or the rows belong to none: nobody reads all of them."""
         tenant = self._connection.tenant.name
         if settings.has_tenants and not tenant:
-            raise StoreMismatchError(
-                f"the index {self._where} belongs to tenants; name one: --tenant NAME or tenant=NAME"
-            )
+            advice = "name one with tenant=NAME, or on the command line as in: florence-rag info --tenant NAME"
+            raise StoreMismatchError(f"the index {self._where} belongs to tenants; {advice}")
         if tenant and not settings.has_tenants:
             raise StoreMismatchError(
                 f"the index {self._where} was created without tenants, so it has no part of {tenant!r:.80}; "

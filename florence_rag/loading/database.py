@@ -1,16 +1,18 @@
 """Opens a database together with the models it needs, by their names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from florence_rag.context import Models
 from florence_rag.errors import ModelError, StoreMismatchError
 from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.index_types import VectorDtype
+from florence_rag.index.tenants import with_tenant
 from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.known_models import is_known
 from florence_rag.loading.model_options import ModelOptions
@@ -32,6 +34,8 @@ class DatabaseOptions(TypedDict, total=False):
         text_embedder: The model that embeds captions, texts and OCR text for a second vector, in a new database.
         token: The token of a Milvus server.
         collection: The Milvus collection, by default "florence".
+        tenant: Whose part of the collection is opened: a name that separates its files, items, answers and tags from
+            those of all others. A collection is created either for tenants or without.
         index_type: How vectors are searched, a name that `florence-rag estimate` lists. By default what the database
             has; a new one has "flat" in Milvus Lite and "hnsw" on a server.
         vector_dtype: The data type of the vectors of a new database: "fp32", or on servers "fp16" or "bf16".
@@ -47,6 +51,7 @@ class DatabaseOptions(TypedDict, total=False):
     text_embedder: str | None
     token: str | None
     collection: str
+    tenant: str | None
     index_type: str | None
     vector_dtype: VectorDtype | None
     create: bool
@@ -74,7 +79,7 @@ def open_database(uri: str | PathLike[str], model: str | None, options: Database
         raise address.missing_error()
     from florence_rag.index.milvus import MilvusIndex
 
-    token, collection = options.get("token"), options.get("collection", "florence")
+    token, collection = options.get("token"), collection_of(options)
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
         Address.parse(uri).profile.check_index_type(index_type)
     read = MilvusIndex.recorded_embedders if create else MilvusIndex.require_embedders
@@ -91,6 +96,11 @@ def open_database(uri: str | PathLike[str], model: str | None, options: Database
         text_embedder=models.text_embedder.info if models.text_embedder else None,
     )
     return Database(index, models, image_folder(uri, collection), classifier_folder(uri, collection))
+
+
+def collection_of(options: Mapping[str, Any]) -> str:
+    """Return the collection of options, or the part of it that belongs to their tenant."""
+    return with_tenant(options.get("collection", "florence"), options.get("tenant"))
 
 
 def check_recorded(

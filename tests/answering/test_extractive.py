@@ -94,3 +94,73 @@ def test_a_quote_nearby_is_of_the_same_paragraph():
     assert found.text == "It is 34 metres high."
     assert quote_nearby(["wide"], passage, "It was built by Ada.") is None
     assert quote_nearby(["high"], passage, "no such sentence") is None
+
+
+def test_a_sentence_that_begins_within_a_line_is_whole():
+    text = (
+        "Sentence pairs were batched together by approximate length. Each training\n"
+        "batch contained a set of sentence pairs with approximately 25000 tokens.\n"
+    )
+    assert sentences(text)[-1].startswith("Each training batch contained")
+
+
+def test_long_paragraphs_are_joined_across_all_their_lines():
+    lines = [f"The lighthouse of harbor {i} was built in 19{i:02}. It stands on the rocks of" for i in range(10, 40)]
+    assert all(each.startswith(("The lighthouse", "It stands")) for each in sentences("\n".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("question", "wrong", "right"),
+    [
+        (
+            "How many GPUs were used to train the model?",
+            "The cost to train a model is the number of GPUs used, times the capacity of each GPU 5.",
+            "We trained our models on one machine with 8 NVIDIA P100 GPUs.",
+        ),
+        (
+            "How many layers are there?",
+            "Attention of the encoder in layer 5.",
+            "The encoder is a stack of N = 6 layers.",
+        ),
+        (
+            "What BLEU score does the big model achieve?",
+            "Table 2: The big model achieves a better BLEU score than others [38].",
+            "Our big model achieves 28.4 BLEU.",
+        ),
+        ("What is the dimension of the model?", "The model has vectors of dimension d.", "Its dimension is d = 512."),
+        (
+            "What is the size of the 2014 data set?",
+            "The size of the 2014 data set varies.",
+            "The size of the data set is 36M sentences.",
+        ),
+        ("When does the night bus leave?", "The night bus leaves from the market.", "The bus leaves at nine."),
+        (
+            "When was the old tower of Marlo built?",
+            "The old tower of Marlo was built by Ida Storm.",
+            "The tower of Marlo was built in 1985.",
+        ),
+        (
+            "Why is the dot product scaled?",
+            "The mask is applied inside of the scaled dot product.",
+            "To counteract this effect, the dot product is scaled.",
+        ),
+        ("How old is the bridge?", "The old bridge is old.", "The bridge is 90 years old."),
+    ],
+)
+def test_a_sentence_of_another_kind_than_the_question_is_not_sure(question, wrong, right):
+    assert best_quotes(question, [wrong])[0].confidence < 0.5
+    assert best_quotes(question, [wrong, right])[0].text == right
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is an attention function?", "An attention function maps a query to an output."),
+        ("Who built the tower?", "The tower was built by Ida Storm."),
+        ("When does the market open?", "The market opens every morning."),
+        ("Why is the bridge closed?", "The bridge is closed because of works."),
+        ("How long is the bridge?", "The bridge is one hundred meters long."),
+    ],
+)
+def test_an_answer_of_the_kind_that_is_asked_for_keeps_its_confidence(question, answer):
+    assert best_quotes(question, [answer])[0].confidence > 0.5

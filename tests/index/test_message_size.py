@@ -63,5 +63,5 @@ def test_smaller_pages_continue_after_the_last_row():
                 read.append(page_rows)
                 yield row
 
-    assert list(Connection.rows(SimpleNamespace(_pages=pages), "c", ["id"])) == rows
+    assert list(Connection._stored_rows(SimpleNamespace(_pages=pages), "c", ["id"], "", None)) == rows
     assert read == [1000] * 3 + [125] * 5
