@@ -310,11 +310,13 @@ COMMANDS_OF_DATABASES = {
     "index": ["index", "{tmp}/acme"],
     "info": ["info"],
     "list": ["list"],
+    "mcp": None,  # offers the tools
     "moments": ["moments", "red"],
     "recommend": ["recommend", "red"],
     "reembed": None,  # is refused
     "repair": ["repair", "--dry-run"],
     "search": ["search", "red", "-k", "50"],
+    "serve": None,  # offers the tools and the methods
     "tag": ["tag", "--labels", "red,blue"],
     "watch": None,  # as index
 }
