@@ -253,6 +253,8 @@ LANGCHAIN = {
     "florence_tools": lambda rag: [tool.name for tool in langchain_florence.florence_tools(rag)],
 }
 LLAMA_INDEX = {
+    "FlorenceChatEngine": lambda rag: llama_index_florence.FlorenceChatEngine(rag).chat("Which bus is red?"),
+    "FlorenceQueryEngine": lambda rag: llama_index_florence.FlorenceQueryEngine(rag).query("Which bus is red?"),
     "FlorenceRetriever": lambda rag: llama_index_florence.FlorenceRetriever(rag, k=50).retrieve("red blue"),
     "FlorenceSearchTool": lambda rag: llama_index_florence.FlorenceSearchTool(rag).call(query="red"),
     "FlorenceToolSpec": lambda rag: [
@@ -278,11 +280,12 @@ LLAMA_INDEX = {
 }
 WITHOUT_INDEX = {
     "langchain_florence": {"FlorenceEmbeddings", "FlorenceImages", "FlorenceLoader", "FlorenceTool", "ImagePlacer"}
-    | {"LangChainEmbedder", "documents_to_content", "image_mode_for", "place_images"},
+    | {"LangChainEmbedder", "cited_documents", "create_rag_agent", "create_rag_chain", "documents_to_content"}
+    | {"image_mode_for", "place_images"},
     "llama_index_florence": {"FlorenceEmbedding", "FlorenceReader", "FlorenceRerank", "FlorenceTool", "ImageAgent"}
     | {"image_mode_for"},
 }
-"""They read no index, or only what a tool or a caller has named."""
+"""They read no index, or only through the classes above."""
 
 
 @pytest.mark.parametrize(("plugin", "calls"), [(langchain_florence, LANGCHAIN), (llama_index_florence, LLAMA_INDEX)])
