@@ -1,5 +1,6 @@
 """A server over color doubles, and a client of it in this process."""
 
+import asyncio
 import copy
 import io
 
@@ -85,3 +86,40 @@ def serve(rag, tmp_path):
 @pytest.fixture
 def client(serve, corpus):
     return serve(allowed_folders=(corpus,))
+
+
+def leave_in_the_middle(client, method, path, parts, has_received) -> list:
+    """Send the parts of a request, leave when `has_received` is true of what was sent back, and return that.
+
+    Without `has_received`, leave before the end of the request.
+    """
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": headers, "scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
+        "http_version": "1.1", "root_path": "",
+    }  # fmt: skip
+
+    async def run() -> list:
+        received, sent = asyncio.Event(), []
+        messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        if has_received:
+            messages[-1]["more_body"] = False
+        waiting = iter(messages)
+
+        async def receive():
+            if message := next(waiting, None):
+                return message
+            if has_received:
+                await received.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+            if has_received and has_received(message):
+                received.set()
+
+        await client.app(scope, receive, send)
+        return sent
+
+    return asyncio.run(asyncio.wait_for(run(), 30))

@@ -6,7 +6,7 @@ import pytest
 
 from florence_rag.chat.session import Chat
 from florence_rag.errors import ModelError
-from tests.server.conftest import image_file
+from tests.server.conftest import image_file, leave_in_the_middle
 from tests.server.test_search_routes import as_uri
 
 
@@ -99,8 +99,6 @@ def test_one_message_at_a_time(client, chat, monkeypatch):
 
 
 def test_a_client_that_leaves_ends_the_answer_and_frees_the_conversation(client, chat, monkeypatch):
-    import asyncio
-
     closed, parts = threading.Event(), iter(range(1_000_000))
 
     def endless(self, *_):
@@ -113,29 +111,9 @@ def test_a_client_that_leaves_ends_the_answer_and_frees_the_conversation(client,
 
     monkeypatch.setattr(Chat, "stream", endless)
     body = json.dumps({"text": "tell me everything"}).encode()
-    scope = {
-        "type": "http", "method": "POST", "path": f"{chat}/messages", "query_string": b"", "scheme": "http",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "http_version": "1.1",
-        "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "", "raw_path": chat.encode(),
-    }  # fmt: skip
-
-    async def leave_after_some_parts():
-        received = asyncio.Event()
-        sent = iter([{"type": "http.request", "body": body, "more_body": False}])
-
-        async def receive():
-            if part := next(sent, None):
-                return part
-            await received.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            if message.get("body", b"").startswith(b"event: text"):
-                received.set()
-
-        await client.app(scope, receive, send)
-
-    asyncio.run(asyncio.wait_for(leave_after_some_parts(), 30))
+    leave_in_the_middle(
+        client, "POST", f"{chat}/messages", [body], lambda sent: sent.get("body", b"").startswith(b"event: text")
+    )
     assert closed.wait(30)
 
 

@@ -7,7 +7,7 @@ import pytest
 from florence_rag.errors import StoreError
 from florence_rag.ingest.progress import Progress
 from florence_rag.types import Hit, Locator
-from tests.server.conftest import image_file
+from tests.server.conftest import image_file, leave_in_the_middle
 
 
 def finished(client, job):
@@ -154,6 +154,11 @@ def test_a_huge_upload_is_refused_and_leaves_nothing(serve, tmp_path):
     parts = (b"x" * 100_000 for _ in range(50))
     assert client.put("/api/uploads/a.png", content=parts).status_code == 413
     assert not list((tmp_path / "uploads").rglob("*.png"))
+
+
+def test_nothing_is_left_of_an_upload_whose_client_leaves(client, tmp_path):
+    leave_in_the_middle(client, "PUT", "/api/uploads/a.png", [image_file("red"), b"more"], None)
+    assert list((tmp_path / "uploads").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,21 @@ def test_a_body_that_is_no_json(reader):
     assert response.status_code == 422 and response.json()["error"]
 
 
+def test_hostile_json_is_one_line(reader):
+    for body in (
+        '{"text": "red", "from_s": NaN}',
+        '{"text": "red", "to_s": 1e999}',
+        '{"text": "red", "min_relevance": NaN}',
+        '{"text": "\\ud800"}',
+        '{"id": ""}',
+        "[" * 100_000,
+        '{"text": "red", "filter": ' + '{"a": ' * 3000 + "1" + "}" * 3001,
+        "null",
+    ):
+        response = reader.post("/api/search", content=body, headers={"content-type": "application/json"})
+        assert response.status_code in (400, 422) and "\n" not in response.json()["error"], body[:80]
+
+
 def test_a_question_is_answered_about_the_index_and_about_an_image(client, rag):
     answer = client.post("/api/ask", json={"question": "When does the night bus leave the harbor?"}).json()
     assert Path(answer["citations"][0]["source"]).name == "note.txt"
