@@ -142,7 +142,7 @@ def _expand(path: str | os.PathLike[str], max_matches: int | None = None) -> Pla
     uri = path_to_uri(path)
     if is_url(uri) or exists(uri):
         return Places([uri])
-    if "\0" not in uri and any(mark in uri for mark in "*?["):
+    if "\0" not in text and any(mark in uri for mark in "*?["):
         return _expand_pattern(expand_user(text), max_matches)
     raise InputError(f"{text!r:.999} does not exist; give files or folders on this machine, patterns or URLs")
 

@@ -96,8 +96,13 @@ def test_a_damaged_record_is_no_error(old, new):
 
 
 def test_other_networks_are_always_opened_in_full(tmp_path, monkeypatch):
+    def load_text_model(card, loader):
+        model = loaders._text_sentence_transformer(card, loader)
+        model.embed_images = lambda frames: np.zeros((len(frames), model.info.dimension), dtype=np.float32)
+        return model
+
     folder = save_bert(tmp_path / "model")
-    monkeypatch.setitem(loaders.EMBEDDER.loaders, "sentence-transformers", loaders._text_sentence_transformer)
+    monkeypatch.setitem(loaders.EMBEDDER.loaders, "sentence-transformers", load_text_model)
     for _ in range(2):
         assert not isinstance(load(str(folder)), QueryFirstEmbedder)
 

@@ -106,7 +106,9 @@ def test_the_rows_of_a_saved_dataset_are_in_its_folder(folder, name):
     assert is_saved_dataset("data") and row.startswith(uri_prefixes(f"{folder}/data"))
 
 
-@pytest.mark.parametrize("path", ["~no-such-user\udfff/*.png", "x*/" * 3000, "\ud800*", "a\0*", "~\0", "x" * 5000])
+@pytest.mark.parametrize(
+    "path", ["~no-such-user\udfff/*.png", "x*/" * 3000, "\ud800*", "a\0*", "a\0/../b?", "~\0", "x" * 5000]
+)
 def test_a_path_that_no_file_can_have_is_refused(folder, path):
     with pytest.raises(InputError, match=r"no folder and no file|matches nothing|does not exist"):
         expand_paths([path])
