@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -202,15 +202,26 @@ def _read(files: CollectionFiles) -> _Remains:
     return remains
 
 
-def _has_foreign_manifest(files: CollectionFiles, missing: Iterable[Damage], numbers: Collection[int]) -> bool:
+def _has_foreign_manifest(files: CollectionFiles, missing: Sequence[Damage], numbers: Collection[int]) -> bool:
     """Return whether the manifest is that of another collection, so that the files that it names were never here.
 
     Otherwise, no other file holds the first and the last write of a missing file.
     """
     ranges = [writes_in(Path(damage.file)) for damage in missing]
-    return any(damage.problem == FOREIGN for damage in files.damage) or any(
-        each is not None and each[0] in numbers and each[1] in numbers for each in ranges
+    return (
+        any(damage.problem == FOREIGN for damage in files.damage)
+        or any(each is not None and each[0] in numbers and each[1] in numbers for each in ranges)
+        or _is_copy_of_another(files, len(ranges))
     )
+
+
+def _is_copy_of_another(files: CollectionFiles, missing: int) -> bool:
+    """Return whether another collection has the same manifest, which two have by chance only after very few writes."""
+    here, manifest = set(data_files(files.folder)), files.folder / MANIFEST
+    if not here or not manifest.is_file() or (missing < 2 and not here <= set(files.strays)):
+        return False
+    others = (path for path in files.folder.parent.glob(f"*/{MANIFEST}*") if path.parent != files.folder)
+    return any(path.is_file() and path.read_bytes() == manifest.read_bytes() for path in others)
 
 
 def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:

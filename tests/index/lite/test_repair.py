@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.base import CachedAnswer
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.integrity import find_damage
 from florence_rag.index.lite.repair import SetAside, repair
@@ -110,6 +111,19 @@ def test_the_manifest_of_another_collection_costs_no_row(closed, open_index, col
     report = repair(closed)
     assert report.damage and not report.lost
     assert contents(open_index, closed) == before
+
+
+def test_the_manifest_of_the_ledger_in_the_cache_of_answers_is_no_loss(open_index, put, db, unit):
+    with open_index() as index:
+        for name in ("/a", "/b", "/c"):
+            put(index, name, n=2)
+            index.flush()
+        answer = CachedAnswer("a", "m", "/x", "d", "s", "What?", "what", "A bus", 0.5, (("A car", 0.1),), "2026-01-01")
+        index.answer_store().put(answer, unit(dimension=2 * index.embedder.dimension)[0])
+    (answers,) = Path(db).glob("collections/*_answers_*")
+    shutil.copy(Path(db) / LEDGER / "manifest.json", answers)
+    report = repair(Path(db))
+    assert report.rows[answers.name] == 1 and not report.lost
 
 
 @pytest.mark.parametrize("damage", [remove, SLOW[0], SLOW[2]])
