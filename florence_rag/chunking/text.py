@@ -119,7 +119,8 @@ def split_passages(text: str, words: int) -> Iterator[tuple[int, int]]:
     while starts := [match.start() for match in islice(_WORD.finditer(text, start), words * 2)]:
         start, is_last = starts[0], len(starts) <= words * 3 // 2
         end = len(text) if is_last else _border(text, starts, words)
-        yield start, start + len(text[start:end].rstrip())
+        if words_of := text[start:end].rstrip():  # separators such as \x1d count as words of the pattern only
+            yield start, start + len(words_of)
         start = end
 
 

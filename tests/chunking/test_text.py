@@ -235,3 +235,8 @@ def test_nesting_without_end_takes_linear_time():
 def test_no_markup_raises_an_error(pieces):
     title, text = html_to_text("".join(pieces))
     assert text == text.strip() and "\n\n\n" not in text and "\n" not in title
+
+
+@pytest.mark.parametrize("text", ["\x1d", " \x1c ", "\x1e\x1f" * 30])
+def test_separators_alone_are_no_passage(text):
+    assert not list(split_passages(text, 10))
