@@ -358,8 +358,14 @@ class Answer:
     considered: tuple[Citation, ...] = ()
     claims: tuple[CheckedClaim, ...] | None = None
 
+    @property
+    def cached_from(self) -> str:
+        """One line about the cached answer that is repeated; "" if a model was asked about any of the evidence."""
+        origins = [citation.cached_from for citation in self.citations]
+        return origins[0] if origins and all(origins) else ""
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer, ready for JSON, without claims if it was not verified."""
+        """Return the answer, ready for JSON, without claims if it was not verified, or cached_from if it is new."""
         row = {
             **asdict(self),
             "citations": [citation.to_dict() for citation in self.citations],
@@ -367,7 +373,8 @@ class Answer:
             "considered": [citation.to_dict() for citation in self.considered],
             "claims": [claim.to_dict() for claim in self.claims or ()],
         }
-        return {name: value for name, value in row.items() if name != "claims" or self.claims is not None}
+        optional = {"claims": row.pop("claims") if self.claims is not None else None, "cached_from": self.cached_from}
+        return row | {name: value for name, value in optional.items() if value not in ("", None)}
 
 
 @validate_arguments

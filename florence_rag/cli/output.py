@@ -167,7 +167,8 @@ def answer_to_text(answer: Answer) -> RenderableType:
 def answer_line(answer: Answer) -> Text:
     """Return the answer alone, in yellow if it has no citation."""
     style = "bold green" if answer.status == "answered" and answer.citations else "yellow"
-    return Text.assemble(plain(answer.answer, style), _confidence_to_text(answer.confidence))
+    cached = ("  from the cache", "dim") if answer.cached_from else ""
+    return Text.assemble(plain(answer.answer, style), _confidence_to_text(answer.confidence), cached)
 
 
 def _citation_to_text(citation: Citation, rank: int) -> Text:

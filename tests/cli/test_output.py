@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from florence_rag.cli.output import (
+    answer_line,
     answer_to_text,
     hits_to_text,
     info_to_text,
@@ -125,3 +126,9 @@ def test_json_is_one_line_of_ascii(capsys):
     line = capsys.readouterr().out
     assert line.isascii()
     assert json.loads(line) == {"source": "日本\udcff.jpg"}
+
+
+def test_the_first_line_of_an_answer_says_that_it_is_cached():
+    cited = Citation("1", "image", "a.png", Locator(), cached_from="cached answer of 2026-01-01")
+    assert "from the cache" in answer_line(Answer("red", 0.9, (cited,))).plain
+    assert "from the cache" not in answer_line(Answer("red", 0.9, (replace(cited, cached_from=""),))).plain

@@ -29,6 +29,8 @@ def test_a_question_to_the_index_is_answered_from_the_cache(tmp_path):
     assert calls and len(rag.models.vqa.get().questions) == calls
     assert (repeated.answer, repeated.confidence) == (first.answer, first.confidence)
     assert "cached answer of" in repeated.citations[0].cached_from
+    assert repeated.cached_from == repeated.to_dict()["cached_from"] == repeated.citations[0].cached_from
+    assert first.cached_from == "" and "cached_from" not in first.to_dict()
     assert "cached_from" not in first.to_dict()["citations"][0] and "cached_from" in repeated.to_dict()["citations"][0]
 
 
