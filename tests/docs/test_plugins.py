@@ -17,7 +17,7 @@ PAGES = {
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize(("page", "blocks"), [("langchain", 9), ("llama_index", 8), ("plugins", 3)])
+@pytest.mark.parametrize(("page", "blocks"), [("langchain", 10), ("llama_index", 9), ("plugins", 3)])
 def test_the_blocks_run(page, blocks, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for color in ("red", "blue"):
