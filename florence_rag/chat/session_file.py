@@ -7,18 +7,19 @@ this machine. Texts, numbers and sizes are checked, and unknown names are errors
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from florence_rag.chat.turn import Turn
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkReader
 from florence_rag.text_arguments import check_text, to_path
-from florence_rag.types import Answer, Citation, Locator
+from florence_rag.types import KINDS, Answer, Citation, Locator
 
 VERSION = 1
 MAX_BYTES = 64_000_000
 MAX_TURNS = 10_000
 MAX_HITS = 1_000
+_STATUSES = get_args(get_type_hints(Answer)["status"])
 _IMAGE_PREFIX = "data:image/jpeg;base64,"
 
 
@@ -85,12 +86,16 @@ def turn_from_dict(row: Mapping[str, Any], index: ChunkReader) -> Turn:
     if not isinstance(image, str) or (image and not image.startswith(_IMAGE_PREFIX)):
         raise InputError("image must be a JPEG as a data URI")
     lists = {name: tuple(fields.pop(name, ())) for name in ("images", "kinds")}
+    if unknown := set(lists["kinds"]) - set(KINDS):
+        raise InputError(f"kinds has {min(unknown)!r:.40}; it may have {', '.join(KINDS)}")
     return Turn(**{**fields, **lists, "answer": _answer_from_dict(fields["answer"]), "hits": hits})
 
 
 def _answer_from_dict(row: Mapping[str, Any]) -> Answer:
     fields = dict(row)
     fields["answer"] = check_text(fields["answer"], "answer")
+    if fields.setdefault("status", "answered") not in _STATUSES:
+        raise InputError(f"status is {fields['status']!r:.40}; it must be one of {', '.join(_STATUSES)}")
     for name in ("citations", "considered"):
         fields[name] = tuple(_citation_from_dict(each) for each in fields.get(name, ()))
     fields["candidates"] = tuple((text, score) for text, score in fields.get("candidates", ()))
