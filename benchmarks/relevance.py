@@ -33,8 +33,9 @@ from sklearn.preprocessing import StandardScaler
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
+from florence_rag.retrieval.background import SAMPLE_ROWS
 from florence_rag.retrieval.evidence import QueryTerms
-from florence_rag.retrieval.relevance import SAMPLE_ROWS, weigh_terms
+from florence_rag.retrieval.relevance import weigh_terms
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
 from florence_rag.types import Hit, Kind
 from recipes.florence_tiny.synthetic.clips import Shot, write_clip

@@ -196,7 +196,7 @@ class FlorenceRAG:
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.
             filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1]; only for texts, and for calibrated embedders.
+            min_relevance: The smallest relevance of a hit, in [0, 1].
         """
         return self.retriever.search(to_query(query, image, box), k, kinds, filter, group, min_relevance)
 
@@ -242,7 +242,7 @@ class FlorenceRAG:
             llm: A LangChain chat model or its name; by default the VQA model and quotes from passages answer.
             image: The image to ask about, instead of the index.
             cache_answers: As in the class.
-            min_relevance: The least relevance of a hit; by default, none is left out.
+            min_relevance: The least relevance of a hit; by default `retriever.min_relevance`.
             verify: Whether to compare what the answer states with its citations, as `verify` does.
         """
         return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance, image, verify)

@@ -15,6 +15,8 @@ log = get_logger(__name__)
 
 NOT_A_QUESTION = "This is not a question."
 _MAX_CONSIDERED = 3
+_MIN_TERM_SHARE = 0.2
+"""The share of the query's terms with which a hit may answer, whatever its relevance."""
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
@@ -52,10 +54,14 @@ class Evidence:
 
 
 def split_by_relevance(hits: Sequence[Hit], least: float) -> tuple[list[Hit], list[Hit]]:
-    """Return the hits whose relevance is at least this or not known, and the others, in their order."""
+    """Return the hits whose relevance is at least this or not known, and the others, in their order.
+
+    A hit that has a part of the query's terms is kept, too, because it may answer in other words.
+    """
     parts: tuple[list[Hit], list[Hit]] = ([], [])
     for hit in hits:
-        parts[hit.relevance is not None and hit.relevance < least].append(hit)
+        is_low = hit.relevance is not None and hit.relevance < least
+        parts[is_low and (hit.term_share or 0.0) < _MIN_TERM_SHARE].append(hit)
     return parts
 
 

@@ -58,7 +58,7 @@ class ChatOptions(TypedDict, total=False):
         k: The number of results of each turn; 5 by default.
         kinds: As for `FlorenceRAG.search`.
         filter: As for `FlorenceRAG.search`.
-        min_relevance: The least relevance of a result, in [0, 1]; by default, none is left out.
+        min_relevance: The least relevance of a result, in [0, 1]; by default that of the calibration.
         budget: The limits for the images that a chat model receives in one turn.
         timeout_s: How long to wait for each part of a chat model's reply; 60 by default, None for no limit.
     """
@@ -214,8 +214,8 @@ class Chat:
         if is_question(request.text) and self._context.models.vqa is not None:
             return self._with_answer(turn, self._ask(request.text, request))
         hits = self._search(Query([request.text]), self._k, request)
-        relevant, others = split_by_relevance(hits, self._min_relevance or 0.0)
-        answer = _listing(relevant) if relevant else not_found(others, self._min_relevance or 0.0)
+        relevant, others = split_by_relevance(hits, self._least)
+        answer = _listing(relevant) if relevant else not_found(others, self._least)
         return replace(turn, answer=answer, hits=tuple(relevant))
 
     def _answer_about_hit(self, turn: Turn, hit: Hit) -> Turn:
@@ -297,11 +297,12 @@ class Chat:
         yield turn
         request = Request(query, kinds=kinds)
         found = self._search_for_llm(request, given)
-        relevant, others = split_by_relevance(found, self._min_relevance or 0.0)
+        # The nearest to an image are wanted, however near.
+        relevant, others = split_by_relevance(found, self._least if given is None else self._min_relevance or 0.0)
         known = {hit.id for hit in opened}
         hits = (*opened, *(hit for hit in relevant if hit.id not in known))
         if query and not hits and given is None:
-            yield from _whole(replace(turn, answer=not_found(others, self._min_relevance or 0.0)))
+            yield from _whole(replace(turn, answer=not_found(others, self._least)))
             return
         fence = Fence()
         load_frames = self._context.images.frames
@@ -313,6 +314,10 @@ class Chat:
             parts.append(part)
             yield part
         yield replace(turn, answer=reply_to_answer("".join(parts), hits))
+
+    @property
+    def _least(self) -> float:
+        return self._retriever.min_relevance if self._min_relevance is None else self._min_relevance
 
     def _search_for_llm(self, request: Request, given: Frame | None) -> list[Hit]:
         if given is None and not request.text:

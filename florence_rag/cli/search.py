@@ -58,7 +58,7 @@ class Search(QueryCommand):
     k: Count = 5
     min_relevance: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="The smallest relevance of a hit, from 0 to 1, for a calibrated embedder."),
+        typer.Option(metavar="SHARE", help="The smallest relevance of a hit, from 0 to 1."),
     ] = None
     contact_sheet: ContactSheet = None
     explain: Annotated[
@@ -207,7 +207,7 @@ class Ask(QueryCommand):
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="The smallest relevance of a hit, from 0 to 1. By default, none is left out.",
+            help="The smallest relevance of a hit, from 0 to 1; by default that of the calibration.",
         ),
     ] = None
     verify: Annotated[

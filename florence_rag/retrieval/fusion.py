@@ -2,17 +2,19 @@
 
 Reciprocal rank fusion (Cormack, Clarke, Buettcher, SIGIR 2009) compares ranks, because a cosine and a BM25 score share
 no scale: a hit earns weight / (rrf_k + rank) from each branch. Scores are scaled so that the first place of a branch of
-weight 1 earns 1. Probabilities do share a scale, so a hit whose probability is known earns that, whatever its rank.
+weight 1 earns 1. Calibrated probabilities do share a scale: then a hit earns the probability that one branch is right.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.relevance import combine
 from florence_rag.types import Hit
 
+_DEFAULTS = RetrievalConfig()
 REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
 
@@ -40,40 +42,55 @@ class RankedHit:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalBranch:
-    """One ranked list of hits, best first, with its weight and its name."""
+    """One ranked list of hits, best first, with its weight and its name, that of a weight of `RetrievalConfig`."""
 
     weight: float
     hits: Sequence[RankedHit]
     name: str = ""
 
+    @property
+    def emphasis(self) -> float:
+        """The weight relative to the default, because a probability needs no weight."""
+        default: float = getattr(_DEFAULTS, f"{self.name}_weight", 1.0)
+        return self.weight / default
 
-def fuse(branches: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
-    """Return the hits of all branches, best first, each once, with the fused score and the evidence of the branches."""
+
+def fuse(branches: Iterable[RetrievalBranch], rrf_k: int, *, by_relevance: bool = False) -> list[Hit]:
+    """Return the hits of all branches, best first, each once, with the fused score and the evidence of the branches.
+
+    Args:
+        branches: The rankings.
+        rrf_k: The constant of reciprocal rank fusion.
+        by_relevance: Whether to rank by the probabilities of the branches instead, times their weights.
+    """
     hits: dict[str, Hit] = {}
-    earned: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
-    found: defaultdict[str, dict[str, RankedHit]] = defaultdict(dict)
+    found: defaultdict[str, list[tuple[float, RankedHit, str]]] = defaultdict(list)
     for branch in branches:
         for rank, ranked in enumerate(branch.hits):
+            if by_relevance:
+                score = min(branch.emphasis * (ranked.probability or 0.0), 1.0)
+            else:
+                score = branch.weight * ranked.strength * (rrf_k + 1) / (rrf_k + 1 + rank)
             hits.setdefault(ranked.hit.id, ranked.hit)
-            by_rank = 1.0 if ranked.probability is not None else (rrf_k + 1) / (rrf_k + 1 + rank)
-            score = branch.weight * ranked.strength * by_rank
-            earned[ranked.hit.id].append((score, ranked.evidence))
-            found[ranked.hit.id][branch.name] = ranked
-    fused = []
-    for id, hit in hits.items():
-        strongest_first = sorted(earned[id], key=lambda pair: -pair[0])
-        explanation = "; ".join(evidence for _, evidence in strongest_first if evidence)
-        score = sum(score for score, _ in earned[id])
-        fused.append(replace_fields(hit, score=score, explanation=explanation, **_numbers(found[id])))
+            found[ranked.hit.id].append((score, ranked, branch.name))
+    total = combine if by_relevance else sum
+    fused = [
+        replace_fields(hit, score=total([each[0] for each in found[id]]), **_numbers(found[id]))
+        for id, hit in hits.items()
+    ]
     return sorted(fused, key=lambda hit: -round(hit.score, 9))
 
 
-def _numbers(found: Mapping[str, RankedHit]) -> dict[str, Any]:
-    """Return the fields of a hit that measure its relevance, from what each branch found."""
+def _numbers(found: Sequence[tuple[float, RankedHit, str]]) -> dict[str, Any]:
+    """Return the fields of a hit that say why it was found, from the score and the hit of each branch."""
+    strongest_first = sorted(found, key=lambda each: -each[0])
+    ranked = [each for _, each, _ in found]
+    probabilities = [each.probability for each in ranked if each.probability is not None]
     return {
-        "relevance": combine([each.probability for each in found.values() if each.probability is not None]),
-        "similarity": {name: each.similarity for name, each in found.items() if each.similarity is not None},
-        "term_share": next((each.term_share for each in found.values() if each.term_share is not None), None),
+        "explanation": "; ".join(each.evidence for _, each, _ in strongest_first if each.evidence),
+        "relevance": combine(probabilities) if probabilities else None,
+        "similarity": {name: each.similarity for _, each, name in found if each.similarity is not None},
+        "term_share": next((each.term_share for each in ranked if each.term_share is not None), None),
     }
 
 

@@ -6,7 +6,7 @@ see benchmarks/query.py. Where a model hardly knows a word, no probability is ab
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from florence_rag.embedding.base import TextEmbedder, embed_queries, unit_rows
 from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.retrieval.query import Query, QueryPart
+from florence_rag.retrieval.question_subject import subject_of
 from florence_rag.types import Frame, middle_frame
 
 NEGATIVE_WEIGHT = 0.5
@@ -25,10 +26,17 @@ _MIN_LENGTH = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryVector:
-    """The mean (D,) of the positive parts, and what is subtracted from it (D,), which is zero without negative ones."""
+    """The vector of a query.
+
+    Attributes:
+        positive: The mean (D,) of the positive parts.
+        negative: What is subtracted from it (D,), which is zero without negative parts.
+        image_share: The share of images in the positive weights, in [0, 1].
+    """
 
     positive: np.ndarray
     negative: np.ndarray
+    image_share: float = 0.0
 
     @property
     def difference(self) -> np.ndarray:
@@ -67,12 +75,13 @@ def embed_query(context: Context, query: Query) -> QueryVector:
     parts = [*query.positive, *query.negative]
     rows = np.empty((len(parts), context.models.embedder.info.dimension), dtype=np.float32)
     if texts := [(i, part.text) for i, part in enumerate(parts) if part.text]:
-        rows[[i for i, _ in texts]] = embed_queries(context.models.embedder, [text for _, text in texts])
+        rows[[i for i, _ in texts]] = embed_queries(context.models.embedder, [subject_of(text) for _, text in texts])
     if images := [i for i, part in enumerate(parts) if part.image is not None or part.box]:
         rows[images] = context.models.embedder.embed_images([_view(context, parts[i]) for i in images])
     if stored := [(i, part.id) for i, part in enumerate(parts) if part.id and not part.box]:
         rows[[i for i, _ in stored]] = context.index.vectors([id for _, id in stored])
-    return combine_vectors(rows, [part.weight for part in parts])
+    vector = combine_vectors(rows, [part.weight for part in parts])
+    return replace(vector, image_share=1 - query.text_share)
 
 
 def embed_text_parts(embedder: TextEmbedder, query: Query) -> np.ndarray | None:

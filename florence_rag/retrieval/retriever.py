@@ -9,8 +9,7 @@
 Images and texts are ranked separately, because cosines between texts are higher than those of text to image, and one
 list would bury the images. A passage with all of several words earns a little more than the most similar image; with
 some of them, or with the only one, it earns less. The text_dense branch earns by cosine, because a text embedder finds
-something nearest to any query. If the embedder is calibrated, hits of the branches image, text and bm25 earn the
-probability that they are relevant instead (`relevance.py`).
+something nearest to any query. If the embedder is calibrated, the order is that of relevance instead (`relevance.py`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
+from florence_rag.retrieval.background import BackgroundSample
 from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions, replace_fields
@@ -32,10 +32,10 @@ from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_text_parts, sources_of
 from florence_rag.retrieval.relevance import (
-    BackgroundSample,
     calibration_of,
     usual_min_relevance,
     weigh_cosines,
+    weigh_distances,
     weigh_terms,
 )
 from florence_rag.retrieval.request import (
@@ -63,6 +63,8 @@ MOMENT_IMAGE_WEIGHT = 0.25
 A caption says what happens, while the frames mostly show who and where.
 """
 _MOMENT_OVERSAMPLE = 4
+_PHRASE_PROBABILITY = 0.5
+"""The probability that a hit is right because it contains the whole query, whatever else speaks for it."""
 _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
 
 
@@ -78,7 +80,7 @@ class Retriever:
     def __init__(self, context: Context, config: RetrievalConfig | None = None) -> None:
         self._context = context
         self.config = config or RetrievalConfig()
-        self._sample = BackgroundSample()
+        self._sample = BackgroundSample(context)
 
     def search(
         self,
@@ -97,15 +99,14 @@ class Retriever:
             kinds: The kinds of chunks; all by default.
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1], for a query of texts.
+            min_relevance: The smallest relevance of a hit, in [0, 1].
 
         Raises:
-            InputError: If the request is wrong, or asks for a relevance that is not known.
+            InputError: If the request is wrong.
         """
         request = check_request(to_query(query), k, kinds, filter)
         if min_relevance is not None:
             check_relevance(min_relevance)
-            self._require_calibration(request.query)
         texts, parts = bool(request.query.text), len(request.query.parts)
         with timed(log, "search", k=k, text=texts, parts=parts) as fields:
             hits = self._search(request, group, min_relevance or 0.0)
@@ -113,28 +114,16 @@ class Retriever:
         self._context.observe(hits)
         return hits
 
-    def _require_calibration(self, query: Query) -> None:
-        """Raise InputError if the relevance of the query's hits is not known."""
-        name = self._context.models.embedder.info.name
-        if not query.is_text:
-            raise InputError("min_relevance is for queries of texts alone; the relevance to an image is not known")
-        if not self.is_calibrated:
-            raise InputError(
-                f"min_relevance needs BM25 and embedders whose cosines are calibrated, and those of {name!r} or of the "
-                "text embedder are not; omit it"
-            )
+    @property
+    def min_relevance(self) -> float:
+        """The relevance below which answers and tools leave hits out."""
+        return usual_min_relevance(self._context.models.embedder.info)
 
     @property
     def is_calibrated(self) -> bool:
-        """Return whether the relevance of every hit is known, whichever branch finds it."""
+        """Return whether a calibration was fitted to the embedder, by which the hits of texts are ranked."""
         models = self._context.models
-        known = bool(calibration_of(models.embedder.info)) and models.text_embedder is None
-        return known and self._context.index.has_bm25
-
-    @property
-    def min_relevance(self) -> float:
-        """The relevance below which answers and tools leave hits out; 0 if the relevance is not known."""
-        return usual_min_relevance(self._context.models.embedder.info) if self.is_calibrated else 0.0
+        return models.text_embedder is None and bool(calibration_of(models.embedder.info))
 
     def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
         query = request.query
@@ -257,7 +246,8 @@ class Retriever:
                 every = self._branches(request, vector, text_vector, candidates)
                 branches = [branch for branch in every if branch.weight]
             with span("search.fuse"):
-                hits = [hit for hit in fuse(branches, self.config.rrf_k) if hit.uri not in known]
+                fused = fuse(branches, self.config.rrf_k, by_relevance=query.is_text and self.is_calibrated)
+                hits = [hit for hit in fused if hit.uri not in known]
                 hits = _lower_mentions(hits, query.unwanted_texts)
             enough = count_groups(hits, k) >= k if group else len(hits) >= k
             exhausted = all(len(branch.hits) < candidates for branch in branches)
@@ -273,32 +263,33 @@ class Retriever:
         images = index.search_vector(vector.unit, k, kinds=visual, filter=filter) if visual else []
         passages = index.search_vector(vector.unit, k, kinds=textual, filter=filter) if textual else []
         images = rank_regions(images) if query.text else images
-        calibrated = query.is_text and self.is_calibrated
-        relevance: dict[str, float] = {}
-        if calibrated:
-            embedder = self._context.models.embedder.info
-            relevance = weigh_cosines(vector, [*images, *passages], index, embedder, self._sample)
-        by_look = [_by_vector(hit, "visual similarity", relevance.get(hit.id)) for hit in images]
+        relevance = weigh_cosines(vector, [*images, *passages], self._context.models.embedder.info, self._sample)
+        by_look = [_by_vector(hit, "visual similarity", relevance[hit.id]) for hit in images]
         yield RetrievalBranch(config.image_weight, by_look, "image")
-        in_text = [_by_vector(hit, "text similarity", relevance.get(hit.id)) for hit in passages]
+        in_text = [_by_vector(hit, "text similarity", relevance[hit.id]) for hit in passages]
         yield RetrievalBranch(config.text_weight, in_text, "text")
         if query.text:
             by_terms = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
-            matches = _by_terms(by_terms, query.text, calibrated)
+            matches = _by_terms(by_terms, query.text)
             yield RetrievalBranch(config.bm25_weight, matches, "bm25")
             by_meaning = []
             if text_vector is not None:
                 by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
-            ranked = [
-                RankedHit(
-                    hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}", similarity=hit.score
-                )
-                for hit in by_meaning
-            ]
-            yield RetrievalBranch(config.text_dense_weight, ranked, "text_dense")
+            yield RetrievalBranch(config.text_dense_weight, self._by_meaning(by_meaning), "text_dense")
             candidates = [*(match.hit for match in matches), *by_terms, *by_meaning, *images, *passages]
             for text in query.texts:
                 yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, text), "phrase")
+
+    def _by_meaning(self, hits: Sequence[Hit]) -> list[RankedHit]:
+        if not hits:
+            return []
+        distances = self._sample.of_text_vectors().distances(np.array([hit.score for hit in hits]))
+        return [
+            RankedHit(
+                hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}", probability, hit.score
+            )
+            for hit, probability in zip(hits, weigh_distances(distances).tolist(), strict=True)
+        ]
 
     def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:
         row: np.ndarray = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]
@@ -314,17 +305,16 @@ def _branch_of(hit: Hit) -> str:
     return "image" if hit.kind in VISUAL_KINDS else "text"
 
 
-def _by_vector(hit: Hit, evidence: str, probability: float | None) -> RankedHit:
+def _by_vector(hit: Hit, evidence: str, probability: float) -> RankedHit:
     # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
     reason = f"{evidence} {hit.score:.2f}" if hit.score > 0 else ""
-    return RankedHit(hit, 1.0 if probability is None else probability, reason, probability, hit.score)
+    return RankedHit(hit, 1.0, reason, probability, hit.score)
 
 
-def _by_terms(hits: list[Hit], text: str, calibrated: bool) -> list[RankedHit]:
+def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:
     """Return each hit with the share of the query's terms in it, without hits that share only stop words.
 
-    The strength is the probability that the hit is relevant if the other branches have one, else the share. A hit that
-    has the query's own spellings comes before one that differs in accents.
+    A hit that has the query's own spellings comes before one that differs in accents.
     """
     terms = QueryTerms(text)
     matches = [(hit, match) for hit in hits if (match := terms.match(hit.content))]
@@ -333,10 +323,9 @@ def _by_terms(hits: list[Hit], text: str, calibrated: bool) -> list[RankedHit]:
     return [
         RankedHit(
             hit,
-            (weighed.probability if calibrated else match.coverage)
-            * (_OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
+            match.coverage * (spelling := _OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
             f"matched terms: {', '.join(match.found)}" if match.found else "",
-            weighed.probability if calibrated else None,
+            weighed.probability * spelling,
             term_share=weighed.share,
         )
         for (hit, match), weighed in zip(matches, evidence, strict=True)
@@ -347,7 +336,11 @@ def _by_phrase(hits: list[Hit], text: str) -> list[RankedHit]:
     """Return the hits that contain the phrase; a single word counts only in OCR text, as BM25 rewards it elsewhere."""
     phrase, several = Phrase(text), len(content_words(text)) > 1
     found = [(hit, phrase.find(hit.content if several else hit.ocr)) for hit in {hit.id: hit for hit in hits}.values()]
-    return [RankedHit(hit, evidence=f'contains "{spelled}"') for hit, spelled in found if spelled]
+    return [
+        RankedHit(hit, evidence=f'contains "{spelled}"', probability=_PHRASE_PROBABILITY)
+        for hit, spelled in found
+        if spelled
+    ]
 
 
 def _lower_mentions(hits: list[Hit], unwanted: Mapping[str, float]) -> list[Hit]:

@@ -77,8 +77,6 @@ class QuestionAnswering:
         min_relevance: float | None,
     ) -> Answer:
         least = self._retriever.min_relevance if min_relevance is None else check_relevance(min_relevance)
-        if least and not self._retriever.is_calibrated:
-            raise InputError(f"min_relevance is {least:g}, but the relevance of hits is not known here; omit it")
         answerer: Answerer | LLMAnswerer
         if llm is not None:
             answerer = LLMAnswerer(self._retriever, open_chat_model(llm), self._context.images.frames, self._llm)

@@ -51,7 +51,9 @@ class SearchImages(Tool):
         found = self.rag.search(
             to_query(query, parts=parts), k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter)
         )
-        hits, nothing = self._relevant(found, "Try other words, or omit kinds and filter.")
+        advice = "Try other words, or omit kinds and filter."
+        # The nearest to examples are wanted, however near.
+        hits, nothing = (found, advice) if parts else self._relevant(found, advice)
         if not hits:
             return ToolResult.of_hits(f"Nothing was found for {quoted(query, 80)}. {nothing}", hits)
         return ToolResult.of_hits(f"{counted(hits, 'result')} for {quoted(query, 80)}, best first:", hits)

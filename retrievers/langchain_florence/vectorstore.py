@@ -57,9 +57,9 @@ class FlorenceVectorStore(VectorStore):
 
     A search takes k, kinds ({"image", "text", ...}) and filter. A filter is a mapping such as {"city": "Rome", "year":
     {"$gte": 2020}}, as `FlorenceRAG.search` takes it, or a Milvus expression. Scores are cosines, larger is better.
-    Relevance scores are `Hit.relevance` of what `FlorenceRAG.search` finds, if the embedder is calibrated, or else
-    (1 + cosine) / 2. Ids are texts of 1 to 512 bytes. Adding to an id replaces its document, and
-    embeds only what has changed. Files that `rag.add` has indexed are also found, but neither replaced nor deleted.
+    Relevance scores are `Hit.relevance` of what `FlorenceRAG.search` finds. Ids are texts of 1 to 512 bytes. Adding to
+    an id replaces its document, and embeds only what has changed. Files that `rag.add` has indexed are also found, but
+    neither replaced nor deleted.
 
     Args:
         rag: An open index.
@@ -267,10 +267,9 @@ class FlorenceVectorStore(VectorStore):
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
-        if not self.rag.retriever.is_calibrated:
-            return super()._similarity_search_with_relevance_scores(query, k, **scope)
         hits = self.rag.search(query, k=k, group=False, **_to_core(**scope))
-        return [(_stored_document(hit), hit.relevance or 0.0) for hit in hits]
+        scored = [(_stored_document(hit), hit.relevance or 0.0) for hit in hits]
+        return sorted(scored, key=lambda pair: -pair[1])
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)

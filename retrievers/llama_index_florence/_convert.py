@@ -2,7 +2,6 @@
 
 import base64
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -189,12 +188,6 @@ def item_to_node(hit: Hit, frame: Frame | None) -> TextNode:
     if frame is not None and "image_path" not in fields:
         fields |= image_fields(frame)
     return TextImageNode(**fields)
-
-
-def hit_scores(hits: Sequence[Hit]) -> list[float]:
-    """Return the relevance of hits, which searches share, if that of all is known, or else their scores."""
-    relevance = [hit.relevance for hit in hits if hit.relevance is not None]
-    return relevance if len(relevance) == len(hits) else [hit.score for hit in hits]
 
 
 def load_frame(rag: FlorenceRAG, hit: Hit) -> Frame | None:

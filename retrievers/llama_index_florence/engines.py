@@ -23,7 +23,7 @@ from florence_rag.index.base import ChunkReader
 from florence_rag.tools import ImageMode, check_image_mode
 from florence_rag.types import Answer
 from florence_rag.validation import validate_arguments
-from llama_index_florence._convert import hit_scores, hit_to_node, load_frame
+from llama_index_florence._convert import hit_to_node, load_frame
 from llama_index_florence.tools import image_mode_for
 
 TURN = "florence_turn"
@@ -221,8 +221,7 @@ class FlorenceChatEngine(BaseChatEngine):
 
 def turn_to_nodes(rag: FlorenceRAG, turn: Turn) -> list[NodeWithScore]:
     """Return the results of a turn as nodes with their images, in the order of their numbers."""
-    scored = zip(turn.hits, hit_scores(turn.hits), strict=True)
-    return [NodeWithScore(node=hit_to_node(hit, load_frame(rag, hit)), score=score) for hit, score in scored]
+    return [NodeWithScore(node=hit_to_node(hit, load_frame(rag, hit)), score=hit.score) for hit in turn.hits]
 
 
 def _turns(messages: Sequence[ChatMessage], index: ChunkReader) -> Iterator[Turn]:

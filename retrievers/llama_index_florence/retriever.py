@@ -11,7 +11,7 @@ from florence_rag.async_methods import in_thread
 from florence_rag.retrieval.query import QueryPart, to_query
 from florence_rag.types import Kind
 from florence_rag.validation import validate_arguments
-from llama_index_florence._convert import hit_scores, hit_to_node, load_frame
+from llama_index_florence._convert import hit_to_node, load_frame
 
 
 @validate_arguments
@@ -24,8 +24,8 @@ class FlorenceRetriever(BaseRetriever):
 
     Images, pages and clips are returned as ImageNodes that hold their image (of a clip, the middle keyframe). If the
     file is gone, the node is a TextNode. A query vector (QueryBundle.embedding) is ignored, because it may be of
-    another model. The score of a node is `Hit.relevance` if that is known, so that a SimilarityPostprocessor works, or
-    else `Hit.score`.
+    another model. The score of a node is `Hit.score`; with a fitted calibration that is `Hit.relevance`, so that a
+    SimilarityPostprocessor works.
 
     Args:
         rag: The index.
@@ -34,7 +34,7 @@ class FlorenceRetriever(BaseRetriever):
         filter: A mapping of conditions, or a Milvus expression.
         parts: Further parts of every query: texts, images, regions and ids, also with negative weights.
         group: Whether the clips of one video are one node.
-        min_relevance: The smallest relevance of a node, in [0, 1], for queries by text and a calibrated embedder.
+        min_relevance: The smallest relevance of a node, in [0, 1].
         images: Whether nodes hold their images; False returns TextNodes only, which is faster.
         **settings: Fields of LlamaIndex's BaseRetriever.
     """
@@ -82,6 +82,6 @@ class FlorenceRetriever(BaseRetriever):
             min_relevance=self.min_relevance,
         )
         nodes = (hit_to_node(hit, load_frame(self.rag, hit) if self.images else None) for hit in hits)
-        return [NodeWithScore(node=node, score=score) for node, score in zip(nodes, hit_scores(hits), strict=True)]
+        return [NodeWithScore(node=node, score=hit.score) for node, hit in zip(nodes, hits, strict=True)]
 
     _aretrieve = in_thread(_retrieve)

@@ -23,7 +23,6 @@ from florence_rag.types import Hit
 from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import (
     file_part,
-    hit_scores,
     hit_to_node,
     item_to_node,
     load_frame,
@@ -139,7 +138,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         hits = self._search(query, _restriction(query), **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
-            similarities=hit_scores(hits),
+            similarities=[hit.score for hit in hits],
             ids=[hit.id for hit in hits],
         )
 

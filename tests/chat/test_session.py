@@ -50,7 +50,7 @@ def names(turn):
 
 
 def test_a_turn_has_a_numbered_answer_and_its_hits(rag):
-    turn = rag.chat().ask("red")
+    turn = rag.chat(min_relevance=0).ask("red")
     assert isinstance(turn, Turn)
     assert turn.answer.answer.startswith("The best matches: [1] red.png, [2] ")
     assert turn.citations[1].source == turn.hits[0].source
@@ -64,13 +64,19 @@ def test_the_stream_ends_with_the_turn(rag):
     assert chat.history == [turn]
 
 
+def test_results_that_are_not_relevant_are_left_out_by_default(rag):
+    red, nothing = (rag.chat().ask(text) for text in ("red", "a lonely elephant"))
+    assert [hit.source.rsplit("/", 1)[-1] for hit in red.hits] == ["red.png"]
+    assert (nothing.hits, nothing.answer.status) == ((), "not_found")
+
+
 def test_greetings_are_not_looked_up(rag):
     turn = rag.chat().ask("Hello, good morning!")
     assert (turn.answer.status, turn.query, turn.hits) == ("not_a_question", "", ())
 
 
 def test_a_position_selects_from_the_last_search(rag):
-    chat = rag.chat()
+    chat = rag.chat(min_relevance=0)
     found = chat.ask("red")
     assert chat.ask("show me the second one").hits[0].id == found.hits[1].id
     assert chat.ask("back to the first").hits[0].id == found.hits[0].id
@@ -116,7 +122,7 @@ def test_a_chat_model_gets_the_images_of_this_turn_only(rag):
 
 def test_images_are_within_the_budget(rag):
     model = Scripted("Red [1].")
-    turn = rag.chat(model, budget=Budget(max_images=1)).ask("red")
+    turn = rag.chat(model, budget=Budget(max_images=1), min_relevance=0).ask("red")
     assert len(turn.hits) > 1
     assert (len(model.images()), len(turn.images)) == (1, 1)
     assert "Its image is not shown." in model.text()

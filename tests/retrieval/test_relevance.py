@@ -5,13 +5,14 @@ from florence_rag.context import Context, Models
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.retrieval import relevance
+from florence_rag.retrieval.background import GENERIC_TEXTS, Background, BackgroundSample
 from florence_rag.retrieval.evidence import QueryTerms
 from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.retrieval.query_vector import QueryVector
-from florence_rag.retrieval.relevance import BackgroundSample, Calibration, combine, weigh_terms
+from florence_rag.retrieval.relevance import DEFAULT_MIN_RELEVANCE, Calibration, combine, weigh_cosines, weigh_terms
 from florence_rag.retrieval.retriever import Retriever
-from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
-from florence_rag.types import Chunk, Source
+from florence_rag.testing import ColorEmbedder, MemoryIndex, SynonymEmbedder, color_frame
+from florence_rag.types import Chunk, Hit, Locator, Source
 
 UP = QueryVector(np.array([1.0, 0.0]), np.zeros(2))
 CALIBRATION = Calibration(10.0, 0.0, 0.0, -5.0, typical_mean=0.0, typical_deviation=0.1)
@@ -81,42 +82,94 @@ def test_a_sentence_ends_with_a_period_or_an_empty_line_but_not_inside_a_number(
     assert terms.match("ticket\n\n2.40").by_sentence == {frozenset({0}), frozenset({1, 2})}
 
 
-def test_independent_evidence_adds_up_and_nothing_known_is_nothing():
+def test_independent_evidence_adds_up():
     assert combine([0.5, 0.5]) == 0.75
-    assert combine([]) is None
+    assert combine([]) == 0
+
+
+def background(sample, texts=((0.0, 0.0),), best=0.5, spread=0.1):
+    return Background(np.array(sample, dtype=float).reshape(-1, 2), np.array(texts), best, spread)
 
 
 def test_a_larger_cosine_is_more_probable_and_stays_between_0_and_1():
-    values = CALIBRATION.probabilities(np.array([-100.0, 0.4, 0.6, 100.0]), UP, np.full((100, 2), 0.1)).tolist()
+    cosines = np.array([-100.0, 0.4, 0.6, 100.0])
+    values = CALIBRATION.probabilities(cosines, UP, background(np.full((100, 2), 0.1))).tolist()
     assert values == sorted(values)
     assert (values[0], values[-1]) == (pytest.approx(0), pytest.approx(1))
 
 
-def test_without_a_sample_the_typical_background_is_assumed():
-    calibration = Calibration(0.0, 1.0, 0.0, 0.0, typical_mean=2.0, typical_deviation=0.1)
-    assert calibration.probabilities(np.zeros(1), UP, np.empty((0, 2)))[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
+def test_few_rows_hardly_change_the_typical_background():
+    calibration = Calibration(0.0, 10.0, 0.0, 0.0, typical_mean=0.2, typical_deviation=0.1)
+    none, three, many = (
+        calibration.probabilities(np.zeros(1), UP, background(np.full((rows, 2), 0.6)))[0] for rows in (0, 3, 1000)
+    )
+    assert none == 0.5 and 0.5 < three < 0.75 and many > 0.95
 
 
 def test_the_sample_is_read_again_when_a_search_finds_more_than_it_holds(colors_index):
     index, embedder = colors_index
-    sample = BackgroundSample()
+    sample = BackgroundSample(Context(index, Models.of(embedder), ImageStore(index)))
     reads = []
     find = index.find
     index.find = lambda **scope: reads.append(scope) or find(**scope)
     for found in (1, 3, 3):
-        vectors = sample.vectors(index, embedder.info, "image", found)
+        vectors = sample.of("image", found).sample
     assert len(reads) == 1
     assert vectors.shape == (3, embedder.info.dimension)
-    sample.vectors(index, embedder.info, "image", 4)
+    sample.of("image", 4)
     assert len(reads) == 2
 
 
-def test_an_embedder_without_calibration_has_no_relevance(colors_retriever):
-    hits = colors_retriever.search("red")
-    assert {hit.relevance for hit in hits} == {None}
-    assert hits[0].similarity["image"] > 0.5
-    with pytest.raises(InputError, match="calibrated"):
-        colors_retriever.search("red", min_relevance=0.5)
+def test_generic_texts_are_embedded_once(colors_index):
+    index, embedder = colors_index
+    sample, calls = BackgroundSample(Context(index, Models.of(embedder), ImageStore(index))), []
+    embed = embedder.embed_texts
+    embedder.embed_texts = lambda texts: calls.append(len(texts)) or embed(texts)
+    for kind in ("image", "clip", "image"):
+        sample.of(kind, 9)
+    assert calls == [len(GENERIC_TEXTS)]
+
+
+def test_an_embedder_without_calibration_compares_with_what_everyday_texts_find(colors_retriever):
+    hits = colors_retriever.search("brown and red", group=False)
+    by_name = {hit.source: hit.relevance for hit in hits}
+    assert by_name["/red"] > 0.5 > 0.2 > by_name["/blue"]
+    assert colors_retriever.search("brown and red", group=False, min_relevance=0.5)[0].source == "/red"
+    assert max(hit.relevance for hit in colors_retriever.search("quantum zebra")) < DEFAULT_MIN_RELEVANCE
+
+
+def test_an_image_is_most_relevant_to_itself(colors_retriever):
+    hits = colors_retriever.search(to_query(None, color_frame("red")), group=False)
+    relevance = {hit.source: hit.relevance for hit in hits}
+    assert relevance["/red"] > 0.8 and relevance["/blue"] < 0.1
+    assert [hit.source for hit in colors_retriever.search(to_query(None, color_frame("red")), min_relevance=0.8)] == [
+        "/red"
+    ]
+
+
+def test_a_text_with_an_image_has_a_relevance_between(colors_retriever):
+    hits = colors_retriever.search(to_query("blue", color_frame("red")), group=False)
+    assert all(0 <= hit.relevance <= 1 for hit in hits) and hits[0].source == "/red-blue"
+
+
+def test_without_bm25_relevance_is_that_of_the_cosine(colors_index, colors_retriever, monkeypatch):
+    index, _ = colors_index
+    before = {hit.id: hit.relevance for hit in colors_retriever.search("brown and red", group=False)}
+    monkeypatch.setattr(type(index), "has_bm25", False)
+    assert {hit.id: hit.relevance for hit in colors_retriever.search("brown and red", group=False)} == before
+
+
+def test_a_second_text_embedder_has_a_relevance():
+    embedder, text_embedder = ColorEmbedder(), SynonymEmbedder("harbour port")
+    index = MemoryIndex(embedder.info, text_embedder.info)
+    for number, text in enumerate(["the old harbour", "a walk in the forest"]):
+        source = Source(f"/{number}.txt", "text", 1, 1, str(number))
+        index.begin(source)
+        index.add([Chunk(source, "text", text=text)], embedder.embed_texts([text]), text_embedder.embed_texts([text]))
+        index.complete(source)
+    models = Models.of(embedder, text_embedder=text_embedder)
+    hits = Retriever(Context(index, models, ImageStore(index))).search("port")
+    assert hits[0].source == "/0.txt" and hits[0].relevance > hits[1].relevance
 
 
 @pytest.mark.usefixtures("calibrated")
@@ -127,19 +180,10 @@ def test_hits_below_the_smallest_relevance_are_dropped(colors_retriever):
     assert colors_retriever.search("red", min_relevance=0.5) == [hit for hit in hits if hit.relevance >= 0.5]
 
 
-@pytest.mark.usefixtures("calibrated")
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), True, "much"])
 def test_a_smallest_relevance_out_of_range_is_an_error(colors_retriever, value):
     with pytest.raises(InputError, match="min_relevance"):
         colors_retriever.search("red", min_relevance=value)
-
-
-@pytest.mark.usefixtures("calibrated")
-def test_the_relevance_to_an_image_is_not_known(colors_retriever):
-    frame = np.zeros((8, 8, 3), np.uint8)
-    assert {hit.relevance for hit in colors_retriever.search(to_query(None, frame))} == {None}
-    with pytest.raises(InputError, match="texts alone"):
-        colors_retriever.search(to_query("red", frame), min_relevance=0.5)
 
 
 @pytest.mark.usefixtures("calibrated")
@@ -154,10 +198,16 @@ def test_what_is_unwanted_is_less_relevant_and_the_order_is_that_of_relevance(co
     assert colors_retriever.search(Query(["red", QueryPart("blue", weight=-1)]), min_relevance=0.9)
 
 
-def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_relevance():
-    sample = np.array([[0.5, 0.2], [0.3, 0.2]])
-    unlike = QueryVector(UP.positive, np.array([0.0, 0.4]))
-    vectors = np.array([[0.6, 0.2], [0.6, 0.9]])
-    plain = CALIBRATION.probabilities(vectors @ UP.unit, UP, np.repeat(sample, 100, 0))
-    moved = CALIBRATION.probabilities(vectors @ unlike.unit, unlike, np.repeat(sample, 100, 0))
+@pytest.mark.usefixtures("calibrated")
+def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_relevance(monkeypatch):
+    sample = np.repeat([[0.5, 0.2], [0.3, 0.2]], 100, 0)
+    monkeypatch.setattr(BackgroundSample, "of", lambda *_: background(sample))
+    embedder, query = ColorEmbedder.info, QueryVector(UP.positive, np.array([0.0, 0.4]))
+
+    def weigh(query, *vectors):
+        hits = [Hit(str(i), "image", "", Locator(), float(np.dot(v, query.unit))) for i, v in enumerate(vectors)]
+        return list(weigh_cosines(query, hits, embedder, BackgroundSample(None)).values())
+
+    vectors = [0.6, 0.2], [0.6, 0.9]
+    plain, moved = weigh(UP, *vectors), weigh(query, *vectors)
     assert moved[0] == pytest.approx(plain[0], abs=0.02) and moved[1] < plain[1]

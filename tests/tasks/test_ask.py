@@ -96,11 +96,12 @@ def test_only_questions_about_an_image_reach_the_model(tmp_path):
     assert rag.models.vqa.get().questions == []
 
 
-def test_a_relevance_that_is_not_known_cannot_be_asked_for(tmp_path):
+def test_hits_that_are_not_relevant_are_no_evidence_by_default(tmp_path):
     rag = open_rag(tmp_path)
-    with pytest.raises(InputError, match="the relevance of hits is not known"):
-        rag.ask("What is red?", min_relevance=0.5)
-    assert rag.ask("What is red?", min_relevance=0).answer == rag.ask("What is red?").answer
+    assert rag.ask("What is red?").answer == "red"
+    nothing = rag.ask("Where is the elephant?")
+    assert nothing.status == "not_found" and nothing.considered
+    assert rag.ask("Where is the elephant?", min_relevance=0).status != "not_found"
 
 
 def test_cached_answers_are_deleted(tmp_path):

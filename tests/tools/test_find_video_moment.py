@@ -16,14 +16,14 @@ def test_moments_have_start_end_and_a_link(full_rag):
 
 
 def test_several_moments_can_come_from_one_video(full_rag):
-    moments = FindVideoMoment(full_rag)("red", k=5).artifact["moments"]
+    moments = FindVideoMoment(full_rag)("red green blue yellow purple", k=5).artifact["moments"]
     assert len(moments) == 5
     assert len({moment["source"] for moment in moments}) == 2
 
 
 def test_one_video_can_be_searched(full_rag):
     clip = full_rag.search("purple", k=1, kinds={"clip"}, group=False)[0]
-    moments = FindVideoMoment(full_rag)("red", k=5, video=clip.id).artifact["moments"]
+    moments = FindVideoMoment(full_rag)("red or purple", k=5, video=clip.id).artifact["moments"]
     assert {moment["source"] for moment in moments} == {clip.source}
 
 

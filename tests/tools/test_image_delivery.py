@@ -35,7 +35,7 @@ def blocks_of(rag, result, mode="tool", **budget):
 
 
 def test_each_image_follows_its_name(full_rag):
-    result = search(full_rag, k=2, kinds=["image"])
+    result = search(full_rag, query="more red than blue or red", k=2, kinds=["image"])
     text, first, red, second, _ = blocks_of(full_rag, result)
     assert text == result.text
     assert first == 'Image of result 1, [image] "red.png":'
@@ -50,7 +50,7 @@ def test_the_tool_message_stays_text_in_other_modes(full_rag, mode):
 
 
 def test_too_many_images_become_one_contact_sheet(full_rag):
-    result = search(full_rag)
+    result = search(full_rag, query="red blue yellow green purple")
     numbers = [image["number"] for image in result.artifact["images"]]
     assert len(numbers) > 4
     _, about, sheet = blocks_of(full_rag, result, max_images=4)

@@ -43,7 +43,7 @@ def call(name, id, **arguments):
     return {"name": name, "args": arguments, "id": id, "type": "tool_call"}
 
 
-def search(id="1", query="red", **arguments):
+def search(id="1", query="red red blue", **arguments):
     return call("search_images", id, query=query, **{"kinds": ["image"], "k": 2, **arguments})
 
 

@@ -80,7 +80,7 @@ def test_older_results_keep_their_text_only(rag):
     results = [message for message in sent if isinstance(message, ToolMessage)]
     assert [len(images_of(message)) for message in results] == [0, 0, 2]
     for text in (results[0].content, results[2].content[0]["text"]):
-        assert text.startswith('2 results for "red", best first:')
+        assert text.startswith('2 results for "red red blue", best first:')
 
 
 @pytest.mark.parametrize("kind", ["tool", "user"])

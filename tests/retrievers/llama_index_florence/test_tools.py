@@ -107,7 +107,7 @@ class Model(MockFunctionCallingLLM):
         return LLMMetadata(**known) if self.sees is None else SeeingMetadata(**known, **self.sees)
 
 
-def search(id="1", query="red", **arguments):
+def search(id="1", query="red red blue", **arguments):
     arguments = {"query": query, "kinds": ["image"], "k": 2, **arguments}
     return ToolCallBlock(tool_call_id=id, tool_name="search_images", tool_kwargs=arguments)
 
