@@ -338,6 +338,8 @@ def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
         rows = [
             _index_row(name, results[size, name], size) for name in (*INDEXES, "DISKANN") if (size, name) in results
         ]
+        if not rows:
+            continue
         loads = [result["load"] for (each, _), result in results.items() if each == size]
         columns = ["index", "build", "CPU", "server", *SEARCHES, "CPU of one", "recall", "of bare pymilvus"]
         yield f"### {size:,} vectors, under a load of {min(loads):.0f} to {max(loads):.0f}"
