@@ -230,7 +230,7 @@ def test_a_collection_that_is_dropped_under_a_reader_and_a_writer(client, db, op
     reader, writer = open_index(uri=db), open_index(uri=db)
     put(writer, n=2)
     writer.flush_buffer()
-    assert len(reader.search_vector(unit()[0], 5)) == 2
+    assert len(writer.search_vector(unit()[0], 5)) == 2
     for name in client.list_collections():
         client.drop_collection(name)
     for call in (lambda: reader.search_vector(unit()[0], 5), reader.sources, lambda: put(writer, "/b"), writer.flush):
