@@ -371,9 +371,10 @@ class Answer:
             "citations": [citation.to_dict() for citation in self.citations],
             "candidates": [list(candidate) for candidate in self.candidates],
             "considered": [citation.to_dict() for citation in self.considered],
-            "claims": [claim.to_dict() for claim in self.claims or ()],
         }
-        optional = {"claims": row.pop("claims") if self.claims is not None else None, "cached_from": self.cached_from}
+        del row["claims"]
+        claims = None if self.claims is None else [claim.to_dict() for claim in self.claims]
+        optional = {"claims": claims, "cached_from": self.cached_from}
         return row | {name: value for name, value in optional.items() if value not in ("", None)}
 
 
