@@ -92,7 +92,7 @@ def turn_from_dict(row: Mapping[str, Any], index: ChunkReader) -> Turn:
 
 
 def _answer_from_dict(row: Mapping[str, Any]) -> Answer:
-    fields = dict(row)
+    fields = {name: value for name, value in row.items() if name not in ("cached_from", "claims")}
     fields["answer"] = check_text(fields["answer"], "answer")
     if fields.setdefault("status", "answered") not in _STATUSES:
         raise InputError(f"status is {fields['status']!r:.40}; it must be one of {', '.join(_STATUSES)}")

@@ -39,6 +39,12 @@ def test_what_is_saved_is_loaded(file):
     assert "/etc" not in file.read_text() and not file.with_name("chat.json.partial").exists()
 
 
+def test_an_answer_from_the_cache_is_loaded(tmp_path):
+    answer = Answer("Ada [1]", 0.9, (Citation.of(HIT, cached_from="answered before"),))
+    save_turns(tmp_path / "x", [Turn("Who?", "Who?", answer, (HIT,))])
+    assert load_turns(tmp_path / "x", Index())[0].answer == answer
+
+
 def test_strange_texts_survive(tmp_path):
     turn = Turn("\x1b[31m \u202e🚌", "", Answer("a\nb", None))
     save_turns(tmp_path / "x", [turn])
