@@ -63,6 +63,14 @@ def on_ray(workers: int) -> Callable[..., RayEngine]:
     return partial(RayEngine, load_embed, no_ocr, config=RayConfig(actors=workers, batch_size=64))
 
 
+def command(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, which may just have ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 class KillAtHalf:
     """Kills one of the processes that embed when half of the files are indexed."""
 
@@ -72,7 +80,7 @@ class KillAtHalf:
     def __call__(self, progress: Progress) -> None:
         if not self.pid and progress.files_done * 2 > progress.files_total:
             ours = psutil.Process().children(recursive=True)
-            embedding = next(each for each in ours if any("_EmbedActor" in word for word in each.cmdline()))
+            embedding = next(each for each in ours if "_EmbedActor" in " ".join(command(each)))
             self.pid = embedding.pid
             embedding.kill()
 
