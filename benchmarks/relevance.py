@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,10 +31,11 @@ from sklearn.preprocessing import StandardScaler
 
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.embedding.base import embed_queries
 from florence_rag.models.registry import TINY
-from florence_rag.retrieval.background import SAMPLE_ROWS
+from florence_rag.retrieval.background import GENERIC_TEXTS
 from florence_rag.retrieval.evidence import QueryTerms
-from florence_rag.retrieval.relevance import weigh_terms
+from florence_rag.retrieval.relevance import PRIOR_ROWS, calibration_of, weigh_terms
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
 from florence_rag.types import Hit, Kind
 from recipes.florence_tiny.synthetic.clips import Shot, write_clip
@@ -52,6 +52,8 @@ SIZE = (448, 336)
 SHOT_S = 1.5
 FALSE_ALARMS = 0.05
 DEPTH, TOP, FITTED, BINS = 20, 5, 3, 10
+SIZES = (1, 3, 10, 30, 100, 150)
+"""The numbers of chunks of the parts of a collection to which cosines are fitted."""
 SYLLABLES = "mar lo ven ti ra gol den fer nis ko bel dun hal wes tor pim qua zel or vin".split()
 BUILDINGS = (
     "clock tower|town hall|library|bakery|shipyard|museum|harbour wall|school|windmill|theatre|ferry landing|bath house"
@@ -363,11 +365,21 @@ def fit(folder: Path, count: int) -> dict[str, list[float]]:
 
 
 def cosine_rows(rag: FlorenceRAG, query: Query, kind: Kind) -> list[tuple[list[float], bool]]:
-    """Return the cosine of the first hits of a kind, mean and deviation of the sample, and whether it is right."""
-    vector = rag.retriever.embed_query(query.text)
-    sample = rag.index.vectors([hit.id for hit in islice(rag.index.find(kinds={kind}), SAMPLE_ROWS)]) @ vector
-    hits = rag.index.search_vector(vector, FITTED, kinds={kind})
-    return [([hit.score, sample.mean(), sample.std()], query.is_answered_by(hit)) for hit in hits]
+    """Return the features of `Calibration` for the first hits in random parts of a collection, and which are right."""
+    vector, typical = rag.retriever.embed_query(query.text), calibration_of(rag.models.embedder.info)[kind]
+    generic = float((embed_queries(rag.models.embedder, GENERIC_TEXTS) @ vector).mean())
+    hits, rows = list(rag.index.find(kinds={kind})), []
+    vectors, rng = rag.index.vectors([hit.id for hit in hits]), np.random.default_rng(len(query.text))
+    for size in (size for size in SIZES if size <= len(hits)):
+        chosen = rng.permutation(len(hits))[:size]
+        cosines = vectors[chosen] @ vector
+        share = size / (size + PRIOR_ROWS)
+        mean = share * (cosines.mean() - typical.typical_mean)
+        deviation = share * (cosines.std() - typical.typical_deviation)
+        for place in np.argsort(-cosines)[:FITTED]:
+            features = [float(cosines[place]), float(mean), float(deviation), float(np.log(size)), generic]
+            rows.append((features, query.is_answered_by(hits[chosen[place]])))
+    return rows
 
 
 def term_rows(rag: FlorenceRAG, query: Query) -> list[tuple[list[float], bool]]:

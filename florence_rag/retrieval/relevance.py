@@ -27,7 +27,7 @@ from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 DEFAULT_MIN_RELEVANCE = 0.2
 """The relevance below which answers and tools leave hits out, for embedders whose cosines nobody has calibrated."""
-_PRIOR_ROWS = 10
+PRIOR_ROWS = 10
 """The weight of the typical mean and deviation, in rows of the sample, because a small collection shows little."""
 _COLLECTION_ROWS = 50
 """The smallest number of texts by which the rarity of a term is judged."""
@@ -64,7 +64,7 @@ class Calibration:
         """Return the probabilities that chunks with these cosines (N,) to the positive parts are relevant."""
         positive = background.sample @ query.positive
         rows = len(positive)
-        shrunk = rows / (rows + _PRIOR_ROWS)
+        shrunk = rows / (rows + PRIOR_ROWS)
         mean = shrunk * (positive.mean() - self.typical_mean) if rows else 0.0
         deviation = shrunk * (positive.std() - self.typical_deviation) if rows else 0.0
         by_query = self.mean * mean + self.deviation * deviation + self.log_rows * math.log(max(rows, 1))

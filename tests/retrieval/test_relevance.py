@@ -211,3 +211,14 @@ def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_releva
     vectors = [0.6, 0.2], [0.6, 0.9]
     plain, moved = weigh(UP, *vectors), weigh(query, *vectors)
     assert moved[0] == pytest.approx(plain[0], abs=0.02) and moved[1] < plain[1]
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("query", ["red", "red and blue", "a blue wall"])
+def test_grouping_leaves_out_no_hit_and_keeps_the_order_of_relevance(colors_retriever, query):
+    alone = colors_retriever.search(query, k=9, group=False)
+    groups = colors_retriever.search(query, k=9)
+    assert {hit.id for best in groups for hit in (best, *best.grouped_hits)} == {hit.id for hit in alone}
+    for hits in (alone, groups):
+        values = [hit.relevance for hit in hits]
+        assert values == sorted(values, reverse=True) == [pytest.approx(hit.score) for hit in hits]
