@@ -56,11 +56,12 @@ class Evidence:
 def split_by_relevance(hits: Sequence[Hit], least: float) -> tuple[list[Hit], list[Hit]]:
     """Return the hits whose relevance is at least this or not known, and the others, in their order.
 
-    A hit that has a part of the query's terms is kept, too, because it may answer in other words.
+    A hit that has a part of the query's terms is kept, too, because it may answer in other words. So is a clip, because
+    the cosines of clips, which are means over frames, are lower than those that were calibrated.
     """
     parts: tuple[list[Hit], list[Hit]] = ([], [])
     for hit in hits:
-        is_low = hit.relevance is not None and hit.relevance < least
+        is_low = hit.relevance is not None and hit.relevance < least and hit.kind != "clip"
         parts[is_low and (hit.term_share or 0.0) < _MIN_TERM_SHARE].append(hit)
     return parts
 
