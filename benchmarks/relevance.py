@@ -31,9 +31,8 @@ from sklearn.preprocessing import StandardScaler
 
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
-from florence_rag.embedding.base import embed_queries
+from florence_rag.embedding.everyday_texts import embed_everyday_texts
 from florence_rag.models.registry import TINY
-from florence_rag.retrieval.background import GENERIC_TEXTS
 from florence_rag.retrieval.evidence import QueryTerms
 from florence_rag.retrieval.relevance import PRIOR_ROWS, calibration_of, weigh_terms
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
@@ -367,7 +366,7 @@ def fit(folder: Path, count: int) -> dict[str, list[float]]:
 def cosine_rows(rag: FlorenceRAG, query: Query, kind: Kind) -> list[tuple[list[float], bool]]:
     """Return the features of `Calibration` for the first hits in random parts of a collection, and which are right."""
     vector, typical = rag.retriever.embed_query(query.text), calibration_of(rag.models.embedder.info)[kind]
-    generic = float((embed_queries(rag.models.embedder, GENERIC_TEXTS) @ vector).mean())
+    generic = float((embed_everyday_texts(rag.models.embedder) @ vector).mean())
     hits, rows = list(rag.index.find(kinds={kind})), []
     vectors, rng = rag.index.vectors([hit.id for hit in hits]), np.random.default_rng(len(query.text))
     for size in (size for size in SIZES if size <= len(hits)):

@@ -58,7 +58,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": BASE,
     "perception": BASE | {"models"},
     "embedding": BASE | {"models"},
-    "retrieval": BASE | STAGE_PROTOCOLS | {"context", "image_store", "chunking", "embedding.region_view"},
+    "retrieval": BASE
+    | STAGE_PROTOCOLS
+    | {"context", "image_store", "chunking", "embedding.region_view", "embedding.everyday_texts"},
     "answering": BASE | STAGE_PROTOCOLS | {"context", "image_store"},
     "image_store": BASE | STAGE_PROTOCOLS | {"sources", "chunking"},
     "context": BASE | STAGE_PROTOCOLS | {"image_store"},

@@ -15,20 +15,11 @@ from typing import Any
 import numpy as np
 
 from florence_rag.context import Context
-from florence_rag.embedding.base import embed_queries
+from florence_rag.embedding.everyday_texts import embed_everyday_texts
 from florence_rag.types import Kind
 
 SAMPLE_ROWS = 256
 """The most vectors of each kind with which a query is compared."""
-GENERIC_TEXTS = (
-    "a dog running on grass|a city street at night|a plate of food on a table|two people talking|a red car|"
-    "a portrait of a woman|mountains and a lake|a document with text|a chart of numbers|"
-    "a building with windows|a child playing|a cat sleeping on a sofa|a ship at sea|a forest in autumn|"
-    "a crowd at a concert|a computer on a desk|a train at a station|an old book|a football match|"
-    "flowers in a garden|a kitchen|an airplane in the sky|a blue shirt|a map of a country|a smiling man|"
-    "snow on a road|a bottle of wine|a horse in a field|a bridge over a river|a bedroom with a bed|"
-    "a sign with words|birds in a tree"
-).split("|")
 _MAX_AGE_S = 600.0
 _UNRELATED_IMAGES = (0.45, 0.55, 0.65, 0.75)
 """Best cosines of other images that are assumed in addition, because small collections have few images to compare."""
@@ -92,7 +83,7 @@ class BackgroundSample:
             raise ValueError("the index has no text embedder")
 
         def search() -> Background:
-            texts = embed_queries(embedder, GENERIC_TEXTS)
+            texts = embed_everyday_texts(embedder)
             best = [hit.score for vector in texts for hit in index.search_text_vector(vector, 1)]
             return Background(np.empty((0, texts.shape[1])), texts, *_center(best))
 
@@ -118,9 +109,8 @@ class BackgroundSample:
 
     def _texts(self) -> np.ndarray:
         embedder = self._context.models.embedder
-        vectors: np.ndarray = self._keep(
-            (embedder.info.fingerprint, "texts", 0.0), lambda: embed_queries(embedder, GENERIC_TEXTS), math.inf
-        )
+        key = embedder.info.fingerprint, "texts", 0.0
+        vectors: np.ndarray = self._keep(key, lambda: embed_everyday_texts(embedder), math.inf)
         return vectors
 
     def _keep(self, key: tuple[object, ...], make: Callable[[], Any], max_age_s: float = _MAX_AGE_S) -> Any:

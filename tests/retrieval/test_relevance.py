@@ -5,7 +5,7 @@ from florence_rag.context import Context, Models
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.retrieval import relevance
-from florence_rag.retrieval.background import GENERIC_TEXTS, Background, BackgroundSample
+from florence_rag.retrieval.background import Background, BackgroundSample
 from florence_rag.retrieval.evidence import QueryTerms
 from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.retrieval.query_vector import QueryVector
@@ -118,16 +118,6 @@ def test_the_sample_is_read_again_when_a_search_finds_more_than_it_holds(colors_
     assert vectors.shape == (3, embedder.info.dimension)
     sample.of("image", 4)
     assert len(reads) == 2
-
-
-def test_generic_texts_are_embedded_once(colors_index):
-    index, embedder = colors_index
-    sample, calls = BackgroundSample(Context(index, Models.of(embedder), ImageStore(index))), []
-    embed = embedder.embed_texts
-    embedder.embed_texts = lambda texts: calls.append(len(texts)) or embed(texts)
-    for kind in ("image", "clip", "image"):
-        sample.of(kind, 9)
-    assert calls == [len(GENERIC_TEXTS)]
 
 
 def test_an_embedder_without_calibration_compares_with_what_everyday_texts_find(colors_retriever):
