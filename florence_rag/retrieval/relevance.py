@@ -5,8 +5,8 @@
     relevance = 1 - (1 - P(cosine)) (1 - P(terms)), because each branch alone can find a hit
 
 A cosine alone says little, because some chunk is nearest to any query. How a cosine relates to relevance depends on the
-embedder: `calibrations.toml` and `florence-rag eval relevance --calibrate` hold what was fitted to known answers. For
-all others, the distance from the background decides.
+embedder: `calibrations.toml` holds what was fitted to known answers. For all others, the distance from the background
+decides.
 """
 
 import math

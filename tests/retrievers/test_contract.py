@@ -233,6 +233,7 @@ def test_filters_narrow(plugin, rag, folder):
 def test_a_database_is_opened_by_its_path(plugin, untrained, folder, tmp_path):
     with FlorenceRAG.open(tmp_path / "photos.db", untrained, ocr="never") as rag:
         rag.add(folder)
+    with FlorenceRAG.open(tmp_path / "photos.db") as rag:
         written = plugin.retrieve(retriever_of(plugin, rag, k=3), "a red wall")
     retriever = plugin.Retriever.from_db(str(tmp_path / "photos.db"), k=3)
     try:
