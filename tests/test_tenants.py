@@ -313,6 +313,7 @@ COMMANDS_OF_DATABASES = {
     "index": ["index", "{tmp}/acme"],
     "info": ["info"],
     "list": ["list"],
+    "chat": None,  # searches and answers as `search` and `ask` do
     "mcp": None,  # offers the tools
     "moments": ["moments", "red"],
     "recommend": ["recommend", "red"],

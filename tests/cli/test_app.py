@@ -32,6 +32,7 @@ def test_options_reach_open(run, photos, opened_with):
         "--captioner", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
     names = {"captioner": "some-captioner", "detector": None, "action_model": None, "text_embedder": None}
     names |= {
+        "tenant": None,
         "index_type": None,
         "vector_dtype": None,
         "chunking": ChunkingConfig(),

@@ -15,6 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs/chat.md").read_text("utf-8")
 
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     Image.fromarray(color_frame("blue")).save(tmp_path / "blue.png")
+    monkeypatch.setattr("florence_rag.retrieval.relevance.DEFAULT_MIN_RELEVANCE", 0.0)  # a car is no color
     embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
         rag.add(tmp_path)

@@ -18,7 +18,8 @@ def test_every_program_takes_a_database_and_a_model(load_example, name, capsys):
 
 
 @pytest.mark.parametrize("name", ["rag_chatbot_langchain", "rag_chatbot_llama_index"])
-def test_a_chatbot_remembers(load_example, rag, name, capsys):
+def test_a_chatbot_remembers(load_example, rag, name, capsys, monkeypatch):
+    monkeypatch.setattr("florence_rag.retrieval.relevance.DEFAULT_MIN_RELEVANCE", 0.0)  # colors are hardly relevant
     example = load_example(name)
     chatbot = example.build_chatbot(rag, None)
     lines = ["red", "", "show me the second one"]
@@ -31,6 +32,7 @@ def test_a_chatbot_remembers(load_example, rag, name, capsys):
 
 @pytest.mark.parametrize("name", ["rag_chatbot_langchain", "rag_chatbot_llama_index"])
 def test_a_chatbot_reuses_its_database(load_example, open_untrained, image_folder, tmp_path, name, capsys, monkeypatch):
+    monkeypatch.setattr("florence_rag.retrieval.relevance.DEFAULT_MIN_RELEVANCE", 0.0)  # colors are hardly relevant
     for _ in range(2):
         monkeypatch.setattr(sys, "stdin", StringIO("red\n"))
         load_example(name).main([str(image_folder), "--db", str(tmp_path / "x.db")])

@@ -48,7 +48,7 @@ def test_a_row_has_the_same_bits_after_a_restart(server, db, engine_uri, row):
     embedder = EmbedderInfo("colors", "0123456789abcdef", 8, "48 px")
     text_embedder = EmbedderInfo("words", "fedcba9876543210", 4, "")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("florence_rag.index.connection.server_problem", lambda version: "")
+        patch.setattr("florence_rag.index.store_client.server_problem", lambda version: "")
         for _ in range(2):
             uri = engine_uri if server else db
             with MilvusIndex.open(uri, embedder, text_embedder=text_embedder) as index:
