@@ -12,7 +12,7 @@ from PIL import Image
 from florence_rag import FlorenceRAG
 from florence_rag.context import Models
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from tests.databases import new_database
 from tests.retrievers.untrained import save_untrained
 
@@ -114,3 +114,14 @@ def slow_embedder(gate):
 @pytest.fixture(scope="session")
 def blue_vector():
     return ColorEmbedder().embed_texts(["blue"])[0].astype(np.float64).tolist()
+
+
+@pytest.fixture
+def three_colors(tmp_path):
+    """Red, blue and green images in an index of their own, in memory."""
+    for color in ("red", "blue", "green"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
+    embedder = ColorEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
+        rag.add(tmp_path)
+        yield rag

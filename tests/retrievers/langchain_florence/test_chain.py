@@ -7,23 +7,16 @@ from langchain_core.messages import AIMessage, HumanMessage, message_to_dict, me
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from PIL import Image
 
-from florence_rag import FlorenceRAG, InputError
-from florence_rag.context import Models
-from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
+from florence_rag import InputError
+from florence_rag.testing import color_frame
 from florence_rag.viz.thumbnails import data_uri
 from langchain_florence import cited_documents, create_rag_agent, create_rag_chain
 
 
 @pytest.fixture
-def rag(tmp_path):
-    for color in ("red", "blue", "green"):
-        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
-    embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
-        rag.add(tmp_path)
-        yield rag
+def rag(three_colors):
+    return three_colors
 
 
 class Scripted(BaseChatModel):

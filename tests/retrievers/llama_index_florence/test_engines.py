@@ -7,20 +7,14 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.schema import ImageNode, QueryBundle
 from PIL import Image
 
-from florence_rag import FlorenceRAG, ModelError
-from florence_rag.context import Models
-from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
+from florence_rag import ModelError
+from florence_rag.testing import color_frame
 from llama_index_florence import FlorenceChatEngine, FlorenceQueryEngine
 
 
 @pytest.fixture
-def rag(tmp_path):
-    for color in ("red", "blue", "green"):
-        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
-    embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
-        rag.add(tmp_path)
-        yield rag
+def rag(three_colors):
+    return three_colors
 
 
 class Scripted(MockLLM):
