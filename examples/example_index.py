@@ -1,7 +1,8 @@
-"""Opens the index of an example: that of a folder, of a database that exists, or of the demo corpus."""
+"""The arguments of an example, and its index: of a folder, of a database that exists, or of the demo corpus."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,14 @@ from pathlib import Path
 
 from florence_rag import FlorenceRAG
 from florence_rag.datasets.demo_corpus import copy_demo_corpus
+
+
+def index_parser(description: str | None, files: str) -> argparse.ArgumentParser:
+    """Return a parser of the arguments of `open_index`: a folder and a database. `files` says what is in the folder."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help=f"{files} (default: the demo corpus)")
+    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    return parser
 
 
 @contextmanager

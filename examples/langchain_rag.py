@@ -10,14 +10,12 @@ nothing leaves this machine; --model takes any name that LangChain's init_chat_m
 
 from __future__ import annotations
 
-import argparse
 import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from langchain.chat_models import init_chat_model
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
@@ -90,9 +88,7 @@ def show(found: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and ask the question."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "images to ask about")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: scripted)")
     options = parser.parse_args(arguments)

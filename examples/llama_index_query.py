@@ -10,14 +10,12 @@ nothing leaves this machine; --llm takes the class of any LLM of LlamaIndex that
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, LLMMetadata, TextBlock
 from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -104,9 +102,7 @@ def show(response: RESPONSE_TYPE) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and ask the question."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "images to ask about")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3-vl (default: scripted)")
     options = parser.parse_args(arguments)

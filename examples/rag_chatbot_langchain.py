@@ -10,13 +10,11 @@ machine; --model takes any name that LangChain's init_chat_model knows.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
@@ -52,9 +50,7 @@ def talk(rag: FlorenceRAG, chatbot: Any, lines: Iterable[str], thread: str = "1"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and talk."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="what to talk about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "what to talk about")
     parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: none)")
     options = parser.parse_args(arguments)
     with open_index(options.folder, options.db) as rag:

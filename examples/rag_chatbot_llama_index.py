@@ -10,13 +10,11 @@ machine; --model takes the class of any LLM of LlamaIndex, and a model's name.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from llama_index.core.llms import LLM
 from llama_index.core.memory import ChatMemoryBuffer
 
@@ -51,9 +49,7 @@ def talk(chatbot: FlorenceChatEngine, lines: Iterable[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and talk."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="what to talk about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "what to talk about")
     parser.add_argument("--model", help="such as llama_index.llms.ollama.Ollama:qwen3-vl (default: none)")
     options = parser.parse_args(arguments)
     with open_index(options.folder, options.db) as rag:

@@ -10,13 +10,11 @@ that LangChain's init_chat_model knows.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
@@ -74,9 +72,7 @@ def show(messages: list[AnyMessage]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and run the agent."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "images to ask about")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: scripted)")
     options = parser.parse_args(arguments)

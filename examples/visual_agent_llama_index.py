@@ -10,15 +10,13 @@ any function-calling LLM of LlamaIndex and a model's name.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from example_index import open_index
+from example_index import index_parser, open_index
 from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms import LLM
@@ -76,9 +74,7 @@ def show(output: AgentOutput) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Open the index, and run the agent."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
-    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
+    parser = index_parser(__doc__, "images to ask about")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3 (default: scripted)")
     options = parser.parse_args(arguments)
