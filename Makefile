@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests start many processes, which would compile the package again wherever PYTHONDONTWRITEBYTECODE is set.
+BYTE_CODE = @$(BIN)/python -m compileall -q florence_rag retrievers
 SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushdown.py text_vectors.py writer.py ledger.py \
   chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py wrong_servers.py) \
   $(addprefix tests/retrievers/, test_contract.py test_one_collection.py langchain_florence/test_vectorstore.py \
@@ -21,9 +23,11 @@ demo: $(VENV)/.base ## Copy a small corpus, index it, search it, ask it (writes 
 	$(BIN)/florence-rag demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one process for each processor
+	$(BYTE_CODE)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 $(ARGS)
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
+	$(BYTE_CODE)
 	$(BIN)/pytest -m slow $(ARGS)
 
 test-server: $(VENV)/.dev ## Run the tests of databases on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
