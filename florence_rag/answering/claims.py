@@ -260,6 +260,8 @@ def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
 
 
+_LONGEST_QUESTION = 300
+"""The characters of a question that completes an answer."""
 _ASKS_COLOR = re.compile(r"(?:what|which) colou?r (?:is|does|do|are) (?P<it>.+?)(?: have| wearing| wear| dressed in)?")
 _ASKS_COUNT = re.compile(r"how many (?P<it>.+?)(?: (?:are|is|can|do|does|could)\b.*)?")
 _ASKS_EXISTENCE = re.compile(
@@ -273,7 +275,9 @@ _ASKS_NEXT_TO = re.compile(r"what (?:is|stands) (?:right )?(?:next to|beside|clo
 
 def claim_of(question: str, answer: str) -> str | None:
     """Return the claim that a short answer to a question makes: "the car is red" of "What color is the car?", "red"."""
-    asked, answer = _plain(question.strip(" ?")), answer.strip().strip(".").casefold()
+    asked, answer = _plain(question[: _LONGEST_QUESTION + 1].strip(" ?")), answer.strip().strip(".").casefold()
+    if not asked or len(question) > _LONGEST_QUESTION:
+        return None
     if found := _ASKS_COLOR.fullmatch(asked):
         return f"{found['it']} is {answer}" if answer in COLORS else None
     if found := _ASKS_COUNT.fullmatch(asked):

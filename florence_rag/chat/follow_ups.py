@@ -87,7 +87,7 @@ def read_restriction(text: str) -> tuple[tuple[Kind, ...], str]:
     """Return the kinds of chunks to which a message restricts a search, such as "only videos", and the rest of it."""
     plain = _plain(text) if len(text) <= _LONGEST_MESSAGE else ""
     for word, kinds in KINDS_OF_WORD.items():
-        between = rf"(?: (?:{_words('fillers')}))*"
+        between = rf"(?: {_one_of('fillers')})*"
         found = re.search(rf"\b(?:{_words('only')}){between} (?:{_words(word)})\b", plain)
         found = found or re.search(rf"\b(?:{_words(word)}) (?:{_words('only')})\b", plain)
         if found:
@@ -129,7 +129,7 @@ def _about_results(text: str, history: Sequence[Turn], last: Turn) -> Request:
 
 
 def _asks_for_more(plain: str) -> bool:
-    ignored = rf"(?: (?:{_words('fillers')}|{_words('results')}|{_any_kind()}))*"
+    ignored = rf"(?: {_one_of('fillers', 'results', *KINDS_OF_WORD)})*"
     return bool(re.fullmatch(rf"(?:(?:{_words('requests')}) )?(?:{_words('more')}){ignored}", plain))
 
 
@@ -173,7 +173,7 @@ def _turn_before(named: str, position: int | None, history: Sequence[Turn]) -> T
 def _position(plain: str) -> tuple[int | None, str]:
     """Return the position of a result that a message names, and the message without it."""
     nouns = rf"(?:{_words('results')}|{_any_kind()})"
-    before = rf"(?:(?:{_words('fillers')}) )*"
+    before = rf"(?:{_one_of('fillers')} )*"
     after = rf"(?: {nouns}\b|(?= (?:{_boundaries()})\b)|(?=\s*$))"
     for position in _tables()["position"]:
         ordinal = _words("position", position)
@@ -368,6 +368,11 @@ def _matches(table: str, plain: str) -> bool:
 
 def _pattern(table: str) -> str:
     return rf"\b(?:{_words(table)})(?!\w)"
+
+
+def _one_of(*tables: str) -> str:
+    """Return one word of some tables as an expression that may be repeated: a word that several have is tried once."""
+    return rf"(?>(?:{'|'.join(map(_words, tables))})(?!\w))"
 
 
 @cache

@@ -9,9 +9,6 @@ from florence_rag.index.base import ChunkIndex
 from florence_rag.sources.paths import path_to_uri, uri_prefixes
 from florence_rag.types import item_uri
 
-_WILDCARD = re.compile(r"(\*\*/|\*\*|\*|\?|\[[^]/]+\])")
-_REGEX = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
 
 def selector(name: str) -> Callable[[str], bool]:
     """Return a function that tells whether a name selects the source with a uri. The file need not exist any more.
@@ -21,8 +18,8 @@ def selector(name: str) -> Callable[[str], bool]:
             * and ? match within one folder, and ** any number of folders.
     """
     uri = path_to_uri(name)
-    exact, inside, pattern = {uri, item_uri(name)}, uri_prefixes(uri), re.compile(_to_regex(uri))
-    return lambda source: source in exact or source.startswith(inside) or pattern.fullmatch(source) is not None
+    exact, inside, fits = {uri, item_uri(name)}, uri_prefixes(uri), _fits(uri)
+    return lambda source: source in exact or source.startswith(inside) or fits(source)
 
 
 def delete_sources(index: ChunkIndex, images: ImageStore, uris: Collection[str]) -> int:
@@ -34,11 +31,27 @@ def delete_sources(index: ChunkIndex, images: ImageStore, uris: Collection[str])
     return deleted
 
 
-def _to_regex(pattern: str) -> str:
-    parts = _WILDCARD.split(pattern)  # wildcards stand at the odd positions
-    return "".join(_REGEX.get(part) or _to_set(part) if i % 2 else re.escape(part) for i, part in enumerate(parts))
+def _fits(pattern: str) -> Callable[[str], bool]:
+    """Return a function that matches uris folder by folder: one regular expression could backtrack for hours."""
+    tests = [None if part == "**" else re.compile(fnmatch.translate(part)).fullmatch for part in pattern.split("/")]
+
+    def fits(uri: str) -> bool:
+        parts, at, place, any_folders, resume = uri.split("/"), 0, 0, -1, 0
+        while at < len(parts):
+            test = tests[place] if place < len(tests) else _nothing
+            if test is None:  # an earlier ** need not be tried again
+                any_folders, resume, place = place, at, place + 1
+            elif test(parts[at]):
+                at, place = at + 1, place + 1
+            elif any_folders >= 0:
+                resume += 1
+                at, place = resume, any_folders + 1
+            else:
+                return False
+        return all(test is None for test in tests[place:])
+
+    return fits
 
 
-def _to_set(part: str) -> str:
-    """Return the regular expression of a set of characters, such as [a-z] or [!0-9]."""
-    return fnmatch.translate(part).removeprefix("(?s:")[: -len(r")\Z")]
+def _nothing(part: str) -> None:
+    """Match no part, after the end of a pattern."""

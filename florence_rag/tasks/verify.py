@@ -83,7 +83,7 @@ def _cited(context: Context, citation: Citation) -> _Evidence:
 
 def _check(context: Context, statement: Statement, sources: Sequence[_Evidence]) -> CheckedClaim:
     """Return the verdict of the evidence that supports a claim most, or else contradicts it most."""
-    claim = parse_claim(statement.text)
+    claim = parse_claim(statement.text) if sources else None
     judged = [(judgment, each) for each in sources for judgment in _judgments(context, statement.text, claim, each)]
     decided = [(judgment, each) for judgment, each in judged if judgment.verdict != "unknown"]
     if not decided:

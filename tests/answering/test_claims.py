@@ -79,6 +79,8 @@ def test_an_answer_is_split_into_clauses_with_their_citations():
 @pytest.mark.parametrize(
     ("question", "answer", "claim"),
     [
+        (", , ,", "yes", "yes"),
+        (f"Is the car {'a ' * 30_000}", "yes", "yes"),  # whose parts are not tried one by one
         ("What color is the car?", "red", "the car is red"),
         ("How many dogs are in the picture?", "3", "there are 3 dogs"),
         ("Is there a dog?", "no", "there is not a dog"),

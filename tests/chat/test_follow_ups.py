@@ -157,6 +157,13 @@ def test_going_back(message):
     assert read_message(message, [TOWER, CAR]).hit == PASSAGE
 
 
+@pytest.mark.parametrize(
+    "message", [f"only {'a the of in ' * 30}dog", f"more {'a the of in ' * 30}dog", f"only {'a.' * 190}"]
+)
+def test_words_that_several_languages_share_take_no_time(message):
+    assert read_message(message, [LISTED]).action == "search"
+
+
 def test_going_back_by_name():
     request = read_message("back to the clock tower: how high is it?", [TOWER, CAR])
     assert (request.action, request.hit, request.text) == ("about", PASSAGE, "how high is the clock tower?")

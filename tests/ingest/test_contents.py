@@ -14,6 +14,9 @@ from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
         ("/p/*.jpg", ["/p/a.jpg", "/p/.jpg"], ["/p/q/a.jpg", "/p/a.jpeg"]),
         ("/p/**/*.jpg", ["/p/a.jpg", "/p/q/r/a.jpg"], ["/q/a.jpg"]),
         ("/p/**", ["/p/a.jpg", "/p/q/a.jpg"], ["/q/a.jpg"]),
+        ("/p/**/q/**/*.jpg", ["/p/q/a.jpg", "/p/r/q/s/q/t/a.jpg"], ["/p/a.jpg", "/p/r/a.jpg", "/q/q/a.jpg"]),
+        ("/" + "*a" * 40 + "b", [f"/{'a' * 60}b"], [f"/{'a' * 200}"]),  # one that would backtrack for years
+        ("/" + "**/*a/" * 40 + "b", ["/a" * 60 + "/b"], ["/a" * 100]),
         ("/*/a.jpg", ["/p/a.jpg"], ["/p/q/a.jpg"]),
         ("/p/?.jpg", ["/p/a.jpg"], ["/p/ab.jpg"]),
         ("/p/[a-c].jpg", ["/p/a.jpg", "/p/[a-c].jpg"], ["/p/d.jpg"]),
