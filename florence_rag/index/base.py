@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from florence_rag.errors import InputError
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 from florence_rag.validation import validate_arguments
 
@@ -173,6 +174,20 @@ class ChunkReader(Protocol):
             InputError: if an id is unknown.
         """
         ...
+
+
+def with_vectors(index: ChunkReader, hits: Sequence[Hit]) -> tuple[list[Hit], np.ndarray]:
+    """Return hits and their vectors (N, D), without the hits that another thread or client has deleted meanwhile."""
+    kept = list(hits)
+    while True:
+        ids = [hit.id for hit in kept]
+        try:
+            return kept, index.vectors(ids)
+        except InputError:
+            known = {hit.id for hit in index.get(ids)}
+            if known.issuperset(ids):
+                raise
+            kept = [hit for hit in kept if hit.id in known]
 
 
 class ChunkWriter(Protocol):

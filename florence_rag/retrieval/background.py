@@ -16,6 +16,7 @@ import numpy as np
 
 from florence_rag.context import Context
 from florence_rag.embedding.everyday_texts import embed_everyday_texts
+from florence_rag.index.base import with_vectors
 from florence_rag.types import Kind
 
 SAMPLE_ROWS = 256
@@ -105,7 +106,7 @@ class BackgroundSample:
 
     def _sample(self, kind: Kind) -> np.ndarray:
         index = self._context.index
-        return index.vectors([hit.id for hit in islice(index.find(kinds={kind}), SAMPLE_ROWS)])
+        return with_vectors(index, [*islice(index.find(kinds={kind}), SAMPLE_ROWS)])[1]
 
     def _texts(self) -> np.ndarray:
         embedder = self._context.models.embedder

@@ -21,7 +21,7 @@ import numpy as np
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
-from florence_rag.index.base import Filter
+from florence_rag.index.base import Filter, with_vectors
 from florence_rag.retrieval.background import BackgroundSample
 from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
@@ -207,8 +207,8 @@ class Retriever:
         Raises:
             InputError: If the vector or the relevance is wrong.
         """
-        hits = self.search_by_vector(vector, max(k, fetch_k), kinds=kinds, filter=filter)
-        vectors = self._context.index.vectors([hit.id for hit in hits])
+        found = self.search_by_vector(vector, max(k, fetch_k), kinds=kinds, filter=filter)
+        hits, vectors = with_vectors(self._context.index, found)
         return [hits[i] for i in pick_diverse(vectors @ self._unit_vector(vector), vectors, k, relevance)]
 
     def embed_query(self, query: str | Query) -> np.ndarray:

@@ -13,7 +13,7 @@ from florence_rag.context import Context, Models
 from florence_rag.datasets.images import read_labeled_images
 from florence_rag.errors import InputError
 from florence_rag.image_store import Resolve, image_name, limit_image_detail, readable
-from florence_rag.index.base import Filter
+from florence_rag.index.base import Filter, with_vectors
 from florence_rag.perception.base import Classifier
 from florence_rag.tasks.classifier import Classified, ZeroShotClassifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
@@ -180,7 +180,8 @@ def classify_images(
     if images is None:
         classified: list[Classified] = []
         for hits in whole_images(context, filter):
-            classified += classify(classifier, context.index.vectors([hit.id for hit in hits]), hits)
+            kept, vectors = with_vectors(context.index, hits)
+            classified += classify(classifier, vectors, kept)
         return Classification(tuple(classified))
     if filter is not None:
         raise InputError("a filter chooses among the images of the index: give either a filter or images")

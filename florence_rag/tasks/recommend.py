@@ -19,7 +19,7 @@ from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError, check_keywords
-from florence_rag.index.base import Filter
+from florence_rag.index.base import Filter, with_vectors
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
@@ -87,8 +87,9 @@ def recommend(
     new = new[: max(pool, _DEPTH)]
     best = max((hit.score for hit in new), default=0.0)
     scaled = [replace(hit, score=hit.score / best) for hit in new]
-    scores, vectors = np.array([hit.score for hit in scaled]), context.index.vectors([hit.id for hit in scaled])
-    return [scaled[i] for i in sorted(pick_diverse(scores, vectors, k, 1 - diversity))]
+    kept, vectors = with_vectors(context.index, scaled)
+    scores = np.array([hit.score for hit in kept])
+    return [kept[i] for i in sorted(pick_diverse(scores, vectors, k, 1 - diversity))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

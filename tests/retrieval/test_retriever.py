@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,25 @@ def test_a_text_finds_similar_images():
     assert names([first, second]) == ["red", "mixed"]
     assert first.explanation == "visual similarity 1.00"
     assert first.score == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("read", ["find", "search_vector"])
+def test_a_chunk_that_another_thread_deletes_meanwhile_is_left_out(read, monkeypatch):
+    """Searches read vectors of chunks that they have just found: for their relevance, and for diversity."""
+    index = filled(*IMAGES)
+    found = getattr(index, read)
+
+    def with_a_deleted_one(*args, **kwargs):
+        hits = [*found(*args, **kwargs)]
+        return [replace(hits[0], id="deleted meanwhile"), *hits]
+
+    monkeypatch.setattr(index, read, with_a_deleted_one)
+    searching = Retriever(Context(index, Models.of(EMBEDDER), ImageStore(index)))
+    if read == "find":
+        hits = searching.search("something red")
+    else:
+        hits = searching.search_mmr(EMBEDDER.embed_texts(["red"])[0], k=3)
+    assert sorted(names(hits)) == ["blue", "mixed", "red"]
 
 
 def test_an_image_finds_similar_images():
