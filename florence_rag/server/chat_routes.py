@@ -13,12 +13,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from florence_rag.chat.turn import Turn
 from florence_rag.errors import FlorenceError
-from florence_rag.server.chat_sessions import Session
+from florence_rag.server.chat_sessions import MAX_TURNS_EACH, Session
 from florence_rag.server.search_routes import image_bytes
 from florence_rag.server.service import Service, ServiceDependency
 from florence_rag.tools.limits import MAX_CHARACTERS, MAX_IMAGE_CHARACTERS
 
 router = APIRouter(prefix="/api/chats", tags=["chat"])
+
+_BUSY = "this conversation is answering another message; wait for its end"
 
 
 class MessageRequest(BaseModel):
@@ -52,9 +54,11 @@ async def end_chat(service: ServiceDependency, id: str) -> None:
 async def send_message(service: ServiceDependency, id: str, request: MessageRequest) -> Response:
     """Answer a message: events `text` with parts of the answer, then one event `turn`, or `error`."""
     session = service.chats.require(id)
+    if len(session.chat.history) >= MAX_TURNS_EACH:
+        raise HTTPException(409, f"this conversation has {MAX_TURNS_EACH} messages, the most of one; begin a new one")
     image = image_bytes(request.image) if request.image else None
-    if not session.lock.acquire(blocking=False):
-        raise HTTPException(409, "this conversation is answering another message; wait for its end")
+    if session.lock.locked():
+        raise HTTPException(409, _BUSY)
     answer = _Answering(service, session, request.text, image)
     if request.stream:
         return StreamingResponse(answer.events(), media_type="text/event-stream")
@@ -62,7 +66,7 @@ async def send_message(service: ServiceDependency, id: str, request: MessageRequ
 
 
 class _Answering:
-    """The answer to one message, which a thread writes and the event loop sends. It releases the lock at its end."""
+    """The answer to one message, which a thread writes and the event loop sends."""
 
     def __init__(self, service: Service, session: Session, text: str, image: bytes | None) -> None:
         self._service, self._session, self._text, self._image = service, session, text, image
@@ -96,6 +100,8 @@ class _Answering:
             self._left.set()
 
     def _answer(self) -> None:
+        if not self._session.lock.acquire(blocking=False):  # here, because a call that is given up may never begin
+            raise HTTPException(409, _BUSY)
         try:
             for part in self._session.chat.stream(self._text, self._image):
                 if self._left.is_set():

@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 
 from florence_rag.chat.session import Chat
 
-MAX_CHATS = 200
-"""Conversations that are remembered; the one that was used longest ago is forgotten first."""
+MAX_CHATS, MAX_TURNS = 200, 2_000
+"""Conversations that are remembered, and their turns together; what was used longest ago is forgotten first."""
+MAX_TURNS_EACH = 500
 
 
 @dataclass
@@ -37,8 +38,7 @@ class ChatSessions:
         """Begin a conversation, and return its id."""
         id = secrets.token_urlsafe(16)
         self._sessions[id] = Session(self._begin())
-        if len(self._sessions) > MAX_CHATS:
-            self._sessions.popitem(last=False)
+        self._forget()
         return id
 
     def require(self, id: str) -> Session:
@@ -46,7 +46,14 @@ class ChatSessions:
         if id not in self._sessions:
             raise HTTPException(404, "this conversation is not known any more; begin a new one")
         self._sessions.move_to_end(id)
+        self._forget()
         return self._sessions[id]
+
+    def _forget(self) -> None:
+        """Forget conversations until the others, or the latest one alone, are few enough."""
+        turns = sum(len(session.chat.history) for session in self._sessions.values())
+        while len(self._sessions) > 1 and (len(self._sessions) > MAX_CHATS or turns > MAX_TURNS):
+            turns -= len(self._sessions.popitem(last=False)[1].chat.history)
 
     def end(self, id: str) -> None:
         """Forget a conversation."""

@@ -3,9 +3,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from florence_rag.chat.session import Chat
 from florence_rag.errors import ModelError
+from florence_rag.server.service import Service
 from tests.server.conftest import image_file, leave_in_the_middle
 from tests.server.test_search_routes import as_uri
 
@@ -115,6 +117,30 @@ def test_a_client_that_leaves_ends_the_answer_and_frees_the_conversation(client,
         client, "POST", f"{chat}/messages", [body], lambda sent: sent.get("body", b"").startswith(b"event: text")
     )
     assert closed.wait(30)
+
+
+def test_a_message_that_was_given_up_before_it_began_frees_the_conversation(client, chat, monkeypatch):
+    async def refuse(*_):
+        raise HTTPException(503, "the server is busy; try again")
+
+    for stream in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(Service, "long", refuse)
+            assert "busy" in client.post(f"{chat}/messages", json={"text": "red", "stream": stream}).text
+        assert ask(client, chat, "something red")["hits"]
+
+
+def test_conversations_cannot_fill_the_memory(client, chat, monkeypatch):
+    from florence_rag.server import chat_routes, chat_sessions
+
+    monkeypatch.setattr(chat_routes, "MAX_TURNS_EACH", 2)
+    monkeypatch.setattr(chat_sessions, "MAX_TURNS", 2)
+    other = f"/api/chats/{client.post('/api/chats').json()['id']}"
+    for each in (chat, other, other):
+        ask(client, each, "something red")
+    response = client.post(f"{other}/messages", json={"text": "something blue"})
+    assert response.status_code == 409 and "begin a new one" in response.json()["error"]
+    assert client.get(chat).status_code == 404
 
 
 def test_the_oldest_conversation_is_forgotten_first(client, chat, monkeypatch):
