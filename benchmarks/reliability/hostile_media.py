@@ -36,6 +36,7 @@ from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import FileReader, read_source
 from florence_rag.sources import discover
 from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, Member, quote_name, suffix_of
+from florence_rag.sources.paths import Places
 from florence_rag.types import Failure, Skipped
 from florence_rag.workers import close_workers
 
@@ -198,7 +199,8 @@ def read_alone(path: str) -> Reading:
     reader = FileReader(chunk_or_skip, config.limits(1), config.max_chunks_per_file)
     usage, counts, exceeding = Usage(psutil.Process(), is_worst=True), Counter[str](), Counter[str]()
     contents = set[str]()
-    for found in discover([path]):
+    is_odd = kind_of(path) == "names"  # which only a folder may contain
+    for found in discover(Places(() if is_odd else [path], [path] if is_odd else (), [os.path.dirname(path)])):
         if isinstance(found, Failure | Skipped):
             counts["failed" if isinstance(found, Failure) else "skipped"] += 1
             continue
@@ -219,13 +221,18 @@ def print_worst(paths: list[str], kinds: Sequence[str]) -> None:
     """Read each file, and print the worst ones of each kind."""
     print("| kind | file | result | time of the processor | peak of the worker |\n|---|---|---|---:|---:|")
     for kind in kinds:
-        readings = [read_alone(path) for path in paths if kind_of(path) == kind]
-        worst = (
-            {max(readings, key=lambda each: each.mb), max(readings, key=lambda each: each.cpu_s)} if readings else ()
-        )
-        for each in worst:
-            name = os.path.basename(each.path)
-            print(f"| {kind} | `{name}` | {each.outcome} | {each.cpu_s:.1f} s | {each.mb:,.0f} MB |", flush=True)
+        readings = []
+        for path in paths:
+            if kind_of(path) == kind:
+                readings.append(read_alone(path))
+                print(_row(kind, readings[-1]), file=sys.stderr, flush=True)
+        worst = {max(readings, key=lambda each: each.mb), max(readings, key=lambda each: each.cpu_s)}
+        print("\n".join(_row(kind, each) for each in worst), flush=True)
+
+
+def _row(kind: str, reading: Reading) -> str:
+    name = os.path.basename(reading.path)
+    return f"| {kind} | `{name!a}` | {reading.outcome} | {reading.cpu_s:.1f} s | {reading.mb:,.0f} MB |"
 
 
 def main(

@@ -58,7 +58,7 @@ def load_turns(path: str | PathLike[str], index: ChunkReader) -> list[Turn]:
         raise InputError(f"{str(file)!r} is not a saved conversation: {error}") from None
     try:
         return turns_from_dict(content, index)
-    except (InputError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{str(file)!r} is not a saved conversation: {reason}") from None
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,11 +79,8 @@ class EvalSet:
         return hit.uri if self.level == "source" else hit.id
 
     def write(self, folder: str | Path) -> None:
-        """Write queries.jsonl and qrels.jsonl; raise InputError if the folder has a test set already."""
+        """Write queries.jsonl and qrels.jsonl; raise InputError if the folder has one, or cannot be written to."""
         path = to_path(folder)
-        if (path / "queries.jsonl").exists():
-            raise InputError(f"{str(path)!r} has a test set already; delete it, or name another folder")
-        path.mkdir(parents=True, exist_ok=True)
         queries = (
             {"_id": each.id, "text": each.text, "field": each.field, "level": self.level} for each in self.queries
         )
@@ -91,8 +89,14 @@ class EvalSet:
             for each in self.queries
             for document, gain in each.relevant.items()
         )
-        for name, rows in (("qrels", qrels), ("queries", queries)):
-            (path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        if os.path.exists(path / "queries.jsonl"):
+            raise InputError(f"{str(path)!r} has a test set already; delete it, or name another folder")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name, rows in (("qrels", qrels), ("queries", queries)):
+                (path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        except (OSError, ValueError) as error:
+            raise InputError(f"the test set cannot be written to {str(path)!r:.300}: {error}") from error
 
     @classmethod
     def read(cls, folder: str | Path) -> EvalSet:

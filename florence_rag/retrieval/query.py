@@ -11,7 +11,7 @@ from florence_rag.text_arguments import check_query_text, check_text
 from florence_rag.validation import validate_arguments
 
 MAX_PARTS = 32
-MAX_WEIGHT = 100.0
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 100.0
 
 
 @validate_arguments
@@ -24,7 +24,7 @@ class QueryPart:
         image: A path, a data URI, bytes, pixels, or an open file.
         id: The id of an indexed chunk, whose stored vector is used. No hit is of the same source.
         box: The region of the image or chunk: left, top, right, bottom in [0, 1].
-        weight: How much the part counts, from -100 to 100; hits are unlike a part of negative weight.
+        weight: How much the part counts, from 0.001 to 100; hits are unlike a part of negative weight.
 
     Raises:
         InputError: If not exactly one of text, image and id is given, or a value is out of range.
@@ -41,8 +41,9 @@ class QueryPart:
             raise InputError("a part of a query is one text, one image or one id: give exactly one of them")
         if self.box is not None and self.text is not None:
             raise InputError("a box is a part of an image: give the image, too")
-        if not 0 < abs(self.weight) <= MAX_WEIGHT:  # false for NaN
-            raise InputError(f"weight is {self.weight!r}; it must lie from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g} without 0")
+        if not MIN_WEIGHT <= abs(self.weight) <= MAX_WEIGHT:  # false for NaN
+            allowed = f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, or the negative of it"
+            raise InputError(f"weight is {self.weight!r}; it must lie {allowed}")
         if self.text is not None:
             object.__setattr__(self, "text", check_query_text(self.text))
         if self.id is not None:

@@ -20,11 +20,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from florence_rag.server.config import ServerConfig
+from florence_rag.tokenize import shorten
 from florence_rag.tools.limits import MAX_IMAGE_CHARACTERS
 
 COOKIE = "florence_rag"
 UPLOADS = "/api/uploads/"
 MAX_BODY_BYTES = MAX_IMAGE_CHARACTERS + 1_000_000
+MAX_ERROR = 2_000
+"""The characters of an error, which may name what the client sent."""
 BODY_TIMEOUT_S = 60.0
 """Between two parts of the body of a request."""
 
@@ -97,9 +100,9 @@ class AccessControl:
 
 
 def error_response(status: int, message: str) -> JSONResponse:
-    """Return an error as {"error": MESSAGE}, on one line."""
+    """Return an error as {"error": MESSAGE}, on one line of limited length."""
     challenge = {"www-authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": " ".join(message.split())}, status, challenge)
+    return JSONResponse({"error": shorten(" ".join(message.split()), MAX_ERROR)}, status, challenge)
 
 
 def is_authorized(headers: Headers, token: str) -> bool:

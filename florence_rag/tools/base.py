@@ -128,7 +128,7 @@ class Tool(ABC):
         """The prompt for the models and settings of this index."""
         return self.prompt + MATERIAL
 
-    def __call__(self, *args: Any, **kwargs: Any) -> ToolResult:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> ToolResult:
         """Check the arguments and run; an InputError becomes an answer with `is_error`."""
         try:
             result = self.run(**parse_arguments(self._arguments, args, kwargs))

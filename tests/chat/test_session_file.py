@@ -73,6 +73,7 @@ def damaged(**changes):
         damaged(hits=[1]),
         damaged(hits=["a"] * 2000),
         damaged(question=5),
+        damaged(answer={"answer": "a", "confidence": None, "candidates": [["a", "b", "c"]]}),
         damaged(query=None),
         damaged(question="x" * 10_000_000),
         damaged(image="/etc/passwd"),

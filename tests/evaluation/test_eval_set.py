@@ -67,6 +67,10 @@ def test_it_is_written_in_the_form_of_beir_and_read_again(tmp_path):
     assert read.level == "source" and [query.relevant for query in read.queries] == [q.relevant for q in built.queries]
     with pytest.raises(InputError, match="has a test set already"):
         built.write(tmp_path / "set")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "set", tmp_path / ("a" * 300), "a\0b"):
+        with pytest.raises(InputError, match="cannot be written to"):
+            built.write(folder)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_a_text_and_an_image_are_one_query():
         (lambda: QueryPart("red", id="7"), "exactly one of them"),
         (lambda: QueryPart(id="  "), "the id is empty"),
         (lambda: QueryPart("red", weight=0), "weight is 0"),
+        (lambda: QueryPart("red", weight=1e-320), "must lie from 0.001 to 100"),
         (lambda: QueryPart("red", weight=float("nan")), "weight is nan"),
         (lambda: QueryPart("red", weight=-float("inf")), "weight is -inf"),
         (lambda: QueryPart("red", weight="1"), "weight must be a number"),

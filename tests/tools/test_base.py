@@ -35,6 +35,7 @@ def test_a_result_reads_as_its_text():
         ({"word": "a", "color": "red"}, "unexpected keyword argument 'color'; the arguments are word, times, kinds"),
         ({"word": "a", "times": "many"}, "times must be of type integer, got 'many'"),
         ({"word": ""}, "word is empty"),
+        ({"word": "a", "self": 1}, "unexpected keyword argument 'self'"),
     ],
 )
 def test_a_wrong_call_is_answered_and_not_raised(arguments, message):
