@@ -201,15 +201,23 @@ class Nearest:
         return [{chunk_of(int(number)).id for number in row if number >= 0} for row in self._numbers[search]]
 
 
-def fill(index: MilvusIndex, size: int) -> dict[str, list[set[str]]]:
-    """Fill a new collection in large segments, and return the ids of the nearest rows by search."""
+def is_filled(uri: str, size: int) -> bool:
+    """Return whether an interrupted run has left all rows on the server."""
+    client = MilvusClient(uri)
+    return client.has_collection("scale") and int(client.get_collection_stats("scale")["row_count"]) == size
+
+
+def fill(index: MilvusIndex, size: int, *, write: bool) -> dict[str, list[set[str]]]:
+    """Fill a new collection in large segments, if asked to write, and return the ids of the nearest rows by search."""
+    client, name = index.chunks.connection.client, index.chunks.name
+    client.release_collection(name)  # otherwise the server indexes new rows as they come, to be found at once
     nearest = Nearest(synthetic_vectors(QUERIES, DIMENSION, size // 100, 0))
     for start in range(0, size, BLOCK):
         vectors = block_of(size, start)
         nearest.add(vectors, start)
-        index.load_rows(chunk_to_row(chunk_of(start + number), vector) for number, vector in enumerate(vectors))
+        if write:
+            index.load_rows(chunk_to_row(chunk_of(start + number), vector) for number, vector in enumerate(vectors))
         print(f"{start + len(vectors):,} of {size:,} rows", flush=True)
-    client, name = index.chunks.connection.client, index.chunks.name
     client.flush(name)  # rows of segments that are not sealed are searched by another index
     job = client.compact(name)
     while client.get_compaction_state(job) != "Completed":
@@ -319,8 +327,9 @@ def measure(uri: str, size: int, names: Sequence[str]) -> Iterator[tuple[str, Re
         yield "NEW", {name: measure_new_rows(uri, name) for name in ("FLAT", "HNSW", "IVF_FLAT")}
     if {"WRITE", "NEW"}.issuperset(names):
         return
-    with open_new(uri, "scale") as index:
-        nearest = fill(index, size)
+    filled = is_filled(uri, size)
+    with MilvusIndex.open(uri, EMBEDDER, collection="scale") if filled else open_new(uri, "scale") as index:
+        nearest = fill(index, size, write=not filled)
         for name in names:
             if name in ("WRITE", "NEW"):
                 continue
