@@ -13,6 +13,7 @@ from florence_rag.batching import batched
 from florence_rag.errors import StoreError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
+from florence_rag.index.client import hit_rows
 from florence_rag.index.index_types import Params
 from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
@@ -172,8 +173,7 @@ class Connection(StoreClient):
             found = list(self.tenant.from_stored(hits))
             rows = self.rows_of(collection, [hit["id"] for hit in found], fields)
             return [(rows[hit["id"]], float(hit["distance"])) for hit in found if hit["id"] in rows]
-        own = self.tenant.from_stored(hits)
-        return [({**hit["entity"], "id": hit["id"]}, float(hit["distance"])) for hit in own]
+        return [(row, row.pop("distance")) for row in self.tenant.from_stored(hit_rows(hits))]
 
     def upsert(self, collection: str, rows: Iterable[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""

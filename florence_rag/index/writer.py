@@ -191,7 +191,7 @@ class MilvusWriter:
                 self.chunks.connection.upsert(self.chunks.name, encoded)
         self._unflushed_rows += len(rows)
         self._ended |= {uri: each.last for uri, each in self._pending.items() if each.last}
-        self._incomplete -= self._ended.keys()
+        self._incomplete.difference_update(self._ended)  # -= of a view of keys would copy the set
         self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
         for each in self._pending.values():
             each.rows.clear()

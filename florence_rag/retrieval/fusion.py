@@ -15,6 +15,7 @@ from florence_rag.retrieval.relevance import combine
 from florence_rag.types import Hit
 
 _DEFAULTS = RetrievalConfig()
+_SLOTS = [(name, getattr(Hit, name)) for name in Hit.__slots__]
 REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
 
@@ -97,8 +98,8 @@ def _numbers(found: Sequence[tuple[float, RankedHit, str]]) -> dict[str, Any]:
 def replace_fields(hit: Hit, **changes: Any) -> Hit:
     """Return a copy of a hit with other values of this package; `dataclasses.replace` would check all values again."""
     copied = object.__new__(Hit)
-    for name in Hit.__slots__:
-        object.__setattr__(copied, name, changes[name] if name in changes else getattr(hit, name))
+    for name, slot in _SLOTS:
+        slot.__set__(copied, changes[name] if name in changes else slot.__get__(hit))
     return copied
 
 

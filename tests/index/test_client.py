@@ -4,10 +4,10 @@ from pymilvus.client.prepare import Prepare
 
 from florence_rag.errors import StoreError
 from florence_rag.index.checksum import VECTOR_FIELDS
-from florence_rag.index.client import upsert_request
+from florence_rag.index.client import hit_rows, upsert_request
 from florence_rag.index.lite.profile import LITE
 from florence_rag.index.row_codec import RowCodec
-from florence_rag.index.rows import chunk_to_row
+from florence_rag.index.rows import HIT_FIELDS, chunk_to_row
 from florence_rag.index.schema import chunk_spec, record_spec
 from florence_rag.index.store_profile import SERVER, server_profile
 from florence_rag.types import Chunk, Locator, Source
@@ -45,6 +45,19 @@ def test_a_request_in_columns_says_the_same_as_that_of_pymilvus(profile, dtype, 
     by_name = {field.field_name: field for field in theirs.fields_data}
     assert {field.field_name: field for field in ours.fields_data} == by_name
     assert (ours.collection_name, ours.num_rows) == ("c", 3)
+
+
+@pytest.mark.parametrize("more", [[], ["vector"]])
+def test_hits_have_the_values_that_pymilvus_reads(index, street, more):
+    def search():
+        client, fields = index.chunks.connection.client, [*HIT_FIELDS, *more]
+        (hits,) = client.search(index.chunks.name, [np.eye(8)[0].tolist()], "", 3, fields, anns_field="vector")
+        return hits
+
+    index.flush_buffer()
+    assert len(search()) == 3
+    expected = [{"id": hit["id"], "distance": hit["distance"], **hit["entity"]} for hit in search()]
+    assert hit_rows(search()) == expected
 
 
 def test_rows_need_exactly_the_fields_of_the_collection(index):
