@@ -49,6 +49,8 @@ class IndexType:
     gpu_memory: BytesPerVector = BytesPerVector()
     build: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
+    filtered: Mapping[str, Any] = field(default_factory=dict)
+    rescored: int = 1
     recall: str = ""
     core_us_to_build: float | None = None
     core_ms_to_search: float | None = None
@@ -62,16 +64,18 @@ class IndexType:
     def build_params(self, dimension: int, width: int = 4, rows: int | None = None) -> Params:
         """Return the parameters of an index over segments of so many rows, or full ones. width: bytes per dimension.
 
-        The number of lists is 4 times the square root of the rows, as faiss advises, rounded to a power of two.
+        The number of lists is 4 times the square root of the rows, as faiss advises, rounded down to a power of two:
+        fewer lists take less time to build, and a filter hides fewer hits in lists that are not searched.
         """
         rows = max(1, SEGMENT_BYTES // (dimension * width) if rows is None else rows)
-        lists = min(65_536, max(128, 2 ** round(math.log2(4 * math.sqrt(rows)))))
+        lists = min(65_536, max(128, 2 ** int(math.log2(4 * math.sqrt(rows)))))
         computed = {"lists": lists, "pq_bytes": pq_bytes(dimension)}
         return {name: computed.get(value, value) for name, value in self.build.items()}
 
-    def search_params(self, limit: int) -> Params:
-        """Return the parameters of a search for so many hits."""
-        return {name: _at(limit, **value) if isinstance(value, dict) else value for name, value in self.search.items()}
+    def search_params(self, limit: int, *, filtered: bool = False) -> Params:
+        """Return the parameters of a search for so many hits. filtered: whether a filter applies."""
+        params = {**self.search, **(self.filtered if filtered else {})}
+        return {name: _at(limit, **value) if isinstance(value, dict) else value for name, value in params.items()}
 
 
 def _at(limit: int, *, least: int, per_hit: int, multiple_of: int = 1, most: int = 2**31) -> int:

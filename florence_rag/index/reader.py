@@ -14,7 +14,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.filter_pushdown import IS_ITEM, check_filter, expression
 from florence_rag.index.filters import Node, names_field
-from florence_rag.index.index_types import find_index_type
+from florence_rag.index.index_types import Params, find_index_type
 from florence_rag.index.lite.metadata import check_names, names_in
 from florence_rag.index.literals import all_of
 from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors
@@ -159,26 +159,49 @@ class MilvusReader(ABC):
 
     def _rows(self, field: str, query: Any, limit: int, scope: _Scope) -> list[tuple[Row, float]]:
         """Return the best rows with their scores, best first."""
-        by_terms, connection = field == "bm25", self.chunks.connection
-        profile, filtered = connection.profile, bool(scope.expression)
+        if field == "bm25":  # that of Lite is negative
+            found = [(row, abs(score)) for row, score in self._found(field, query, limit, scope, {})]
+        else:
+            found = self._nearest(field, query, limit, scope)
+        # The last digits depend on which rows were computed together.
+        return [(row, round(score, 6)) for row, score in found]
+
+    def _nearest(self, field: str, query: np.ndarray, limit: int, scope: _Scope) -> list[tuple[Row, float]]:
+        """Return the rows with the largest cosines, as exactly as the type of index allows."""
+        index_type, profile = find_index_type(self.chunks.index_type), self.chunks.connection.profile
+        filtered, compared_again = bool(scope.expression), index_type.rescored > 1
+        candidates = min(limit * index_type.rescored, index_type.max_hits)
+        params = profile.search_params(index_type.name, candidates, filtered=filtered)
+        fields = [*HIT_FIELDS, field] if compared_again else HIT_FIELDS
+        found = self._found(field, query, candidates, scope, params, fields)
+        if filtered and len(found) < candidates and (everywhere := profile.exhaustive_params(params)):
+            found = self._found(field, query, candidates, scope, everywhere, fields)  # matches lie in other lists, too
+        if not compared_again:
+            return found
+        decode, exact = self.chunks.codec.decode_vector, np.asarray(query, dtype=np.float32)
+        scored = [(row, float(decode(row.pop(field)) @ exact)) for row, _ in found]
+        return sorted(scored, key=lambda each: -each[1])[:limit]
+
+    def _found(
+        self, field: str, query: Any, limit: int, scope: _Scope, params: Params, fields: list[str] = HIT_FIELDS
+    ) -> list[tuple[Row, float]]:
+        """Return the rows that the store finds, with its scores, best first."""
         try:
-            found = connection.search(
+            return self.chunks.connection.search(
                 self.chunks.name,
                 field,
                 query,
                 limit=limit,
                 expression=scope.expression,
-                metric="BM25" if by_terms else "IP",
-                params={} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=filtered),
-                fields=HIT_FIELDS,
+                metric="BM25" if field == "bm25" else "IP",
+                params=params,
+                fields=fields,
                 user_filter=scope.user_filter,
             )
         except StoreError as error:
             if type(error) is StoreError:  # such as that of vectors of another dimension
                 self.chunks.check()
             raise
-        # Lite's BM25 is negative. The last digits depend on which rows were computed together.
-        return [(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
 
     def _scope(self, filter: Filter | None, kinds: Collection[Kind] | None) -> _Scope:
         """Combine the filter and the kinds."""

@@ -14,6 +14,9 @@ from florence_rag.index.index_types import (
     index_types,
 )
 
+_MAX_LISTS = 65_536
+"""The largest number of lists that a search may name. Fewer are searched if the index has no more."""
+
 
 class StoreProfile:
     """The profile of a Milvus server from 2.5 on. `LiteProfile` is that of Milvus Lite.
@@ -79,7 +82,11 @@ class StoreProfile:
 
     def search_params(self, index_type: str, limit: int, *, filtered: bool) -> Params:
         """Return the parameters of a search for so many hits."""
-        return index_types()[index_type].search_params(limit)
+        return index_types()[index_type].search_params(limit, filtered=filtered)
+
+    def exhaustive_params(self, params: Params) -> Params:
+        """Return the parameters of a search in all lists; none if these search in all, or the index has no lists."""
+        return params | {"nprobe": _MAX_LISTS} if "nprobe" in params else {}
 
     def capacity_advice(self, rows: int) -> str:
         """Return what to do about a store that holds too many rows, or "" if it suits their number."""

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.store_profile import SERVER
 from florence_rag.types import KINDS, Hit, Locator, item_uri
 
 
@@ -230,3 +232,37 @@ def test_a_filter_that_the_store_cannot_evaluate_finds_every_hit(index, source, 
     assert sorted(search(40, {'a"b': {"$in": [0, 5, 39]}})) == ["00", "05", "39"]
     assert search(2, {'a"b': {"$gte": 0}}) == ["00", "01"]
     assert search(2, {'a"b': "x"}) == []
+
+
+@pytest.fixture
+def as_type(index, monkeypatch):
+    """Return a function that opens the index as one of another type, over whose hits a function decides."""
+    connection, own = index.chunks.connection, index.chunks.index_type
+    search, params_of = connection.search, connection.profile.search_params
+
+    def open_as(index_type, change):
+        def changed(*args, params, limit, **options):
+            found = search(*args, params=params_of(own, limit, filtered=True), limit=limit, **options)
+            return change(found, params)
+
+        monkeypatch.setattr(connection, "search", changed)
+        monkeypatch.setattr(connection, "profile", SERVER)
+        return MilvusIndex(replace(index.chunks, index_type=index_type))
+
+    return open_as
+
+
+def test_hits_of_a_lossy_index_are_ranked_by_their_whole_vectors(index, street, as_type):
+    query = direction(0.5, 0.1, 0.7, 0.5)
+    exact = index.search_vector(query, 2)
+    lossy = as_type("IVF_PQ", lambda found, params: [(row, 1 - score) for row, score in reversed(found)])
+    assert lossy.search_vector(query, 2) == exact
+
+
+def test_a_filter_is_searched_in_all_lists_if_some_of_them_hold_too_few_matches(index, street, as_type):
+    query = direction(0.5, 0.1, 0.7, 0.5)
+    exact = index.search_vector(query, 4, kinds={"image", "clip"})
+    in_lists = as_type("IVF_FLAT", lambda found, params: found if params["nprobe"] > 256 else found[1:])
+    assert len(exact) > 1
+    assert in_lists.search_vector(query, 4, kinds={"image", "clip"}) == exact
+    assert len(in_lists.search_vector(query, 4)) == 3  # without a filter, the nearest lists hold the nearest chunks

@@ -33,6 +33,13 @@ def test_searches_grow_with_the_number_of_hits():
     assert SERVER.search_params("DISKANN", 80, filtered=False)["search_list"] == 160
 
 
+def test_a_filter_is_searched_in_more_lists():
+    narrow, wide = (SERVER.search_params("SCANN", 10, filtered=filtered) for filtered in (False, True))
+    assert wide["nprobe"] > narrow["nprobe"]
+    assert SERVER.exhaustive_params(wide) == wide | {"nprobe": 65_536}
+    assert SERVER.exhaustive_params({"ef": 512}) == {}
+
+
 def test_features_that_older_servers_ignore_are_refused():
     with pytest.raises(InputError, match=r"a Milvus server before 2.4 stores vectors as fp32 only, not as bf16"):
         server_profile("v2.3.5-lite").check_vectors("bf16")

@@ -53,6 +53,10 @@ class LiteProfile(StoreProfile):
             return {"ef": _SEGMENT_ROWS if filtered else max(512, 2 * limit)}
         return {"nprobe": _LISTS} if index_type.startswith("IVF") else {}
 
+    def exhaustive_params(self, params: Params) -> Params:
+        """Return no parameters, because those of `search_params` search everywhere."""
+        return {}
+
     def capacity_advice(self, rows: int) -> str:
         """Return what to do about a database of so many rows, or "" if it is small enough."""
         if rows <= LITE_ROWS:
