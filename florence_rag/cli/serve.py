@@ -1,7 +1,6 @@
 """`florence-rag serve`: a web page, a REST API and MCP over one database whose models stay loaded."""
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +14,6 @@ from florence_rag.errors import MissingExtraError
 from florence_rag.redaction import keep_secret
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from florence_rag.server.config import ServerConfig
     from florence_rag.settings import OpenSettings
 
@@ -74,18 +71,9 @@ class Serve(IndexingCommand):
                 self.print({"event": "ready", "url": base_url(config, listener), "pid": os.getpid()}, url)
 
             try:
-                with self._noted(base_url(config, listener)):
-                    run(app, listener, announce)
+                run(app, listener, announce)
             except KeyboardInterrupt:
                 stderr().print("Stopped.")
-
-    def _noted(self, url: str) -> "AbstractContextManager[None]":
-        """Name the server to other processes that try to open the database."""
-        from florence_rag.index.address import Address
-        from florence_rag.index.lite.served import noted_server
-
-        folder = Address.parse(self.db).path
-        return noted_server(folder, url) if folder else nullcontext()
 
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which refuse a missing database: a typing error would create another."""

@@ -73,7 +73,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             ledger = Ledger(connection, collection)
             ledger.open_for(embedder, create=create, text_embedder=text_embedder, vector_dtype=vector_dtype)
             swap = CollectionSwap(connection, collection, ledger)
-            if address.path is not None:  # on a server another machine may still read the previous collection
+            if connection.is_sole_writer:  # otherwise somebody may still read the previous collection
                 swap.drop_previous()
             index = cls(ChunkCollection.open(swap, swap.active(), embedder, index_type))
             index._check_rows(create)

@@ -12,7 +12,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra server")
 
-from florence_rag import StoreLockedError, check_database
+from fastapi.testclient import TestClient
+
+from florence_rag import Source, StoreLockedError, check_database
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColorEmbedder
 
 
 @pytest.fixture
@@ -72,6 +76,28 @@ def test_a_host_that_nobody_knows_is_named(run, no_server, monkeypatch):
     assert outcome.code == 1 and "'no.such.host' is not known" in outcome.err
 
 
+def test_a_chat_model_answers_the_conversations(run, photos, rag, monkeypatch):
+    from langchain_core.language_models import GenericFakeChatModel
+
+    from florence_rag.server import run as server
+
+    named, turns = [], []
+    model = GenericFakeChatModel(messages=iter(["It is red [1]."]))
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: named.append(name) or model)
+    rag.add(photos)
+
+    def talk(app, listener, ready):
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            chat = client.post("/api/chats").json()["id"]
+            message = {"text": "What color is the red wall?", "stream": False}
+            turns.append(client.post(f"/api/chats/{chat}/messages", json=message).json())
+
+    monkeypatch.setattr(server, "run", talk)
+    assert run("serve", "--db", "x.db", "--port", "0", "--llm", "openai:some-model").code == 0
+    assert named == ["openai:some-model"]
+    assert turns[0]["answer"]["answer"] == "It is red [1]." and turns[0]["images"]
+
+
 def test_a_missing_extra_is_named(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "florence_rag.server.run", raising=False)
@@ -101,7 +127,12 @@ def test_a_process_serves_and_stops_cleanly(tmp_path):
         url = json.loads(process.stdout.readline())["url"]
         with urllib.request.urlopen(f"{url}/api/info", timeout=30) as response:
             assert json.load(response)["sources"] == 0
-        with pytest.raises(StoreLockedError, match=f"a server has .* open: use it at {url}, or stop it"):
+        with MilvusIndex.open(str(tmp_path / "colors.db"), ColorEmbedder.info, create=False) as index:
+            index.begin(Source("/a.txt", "text", 1, 1, "h"))
+            index.complete(Source("/a.txt", "text", 1, 1, "h"))
+        with urllib.request.urlopen(f"{url}/api/info", timeout=30) as response:
+            assert json.load(response)["sources"] == 1, "the server and other programs share the database"
+        with pytest.raises(StoreLockedError, match=r"another process has .* open; close it there"):
             check_database(tmp_path / "colors.db")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

@@ -28,12 +28,12 @@ def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
             call()
 
 
-def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch, tmp_path):
+def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch, tmp_path, without_tokens):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "CONNECT_S", 1.0)
     monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
     engine = LiteEngine(tmp_path / "short.db")
-    index = open_index(uri=f"http://127.0.0.1:{engine.port}")
+    index = open_index(uri=f"http://127.0.0.1:{engine.own_endpoint.port}")
     engine.stop()
     with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
         index.sources()

@@ -78,7 +78,7 @@ class Server:
 
     def start(self):
         self.engine = LiteEngine(self.path)
-        self.proxy.target = self.engine.port
+        self.proxy.target = self.engine.own_endpoint.port
 
     def stop(self):
         self.proxy.target = 1  # where nobody listens
@@ -87,7 +87,7 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, without_tokens):
     monkeypatch.setattr(store_client, "server_problem", lambda version: "")
     monkeypatch.setattr(store_client, "MAX_PAUSE_S", 0.3)
     server = Server(tmp_path)

@@ -1,4 +1,4 @@
-"""A connection to Milvus Lite inside this process, with everything in which it differs from a server."""
+"""A connection to Milvus Lite in this or another process, with everything in which it differs from a server."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from functools import partial
 
 from pymilvus import MilvusClient
 
-from florence_rag.errors import InputError, StoreError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreError, StoreLockedError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.client import connect
 from florence_rag.index.connection import Connection
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
+from florence_rag.index.lite.joined import JoinedDatabase, open_or_join
 from florence_rag.index.lite.repair import SetAside, read_set_aside
 from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
@@ -27,33 +28,39 @@ _GRPC_OPTIONS = {
     "grpc.enable_http_proxy": 0,
     # pymilvus asks every ten seconds whether the server is there, and Lite hangs up on clients that ask so often.
     "grpc.keepalive_time_ms": 2**31 - 1,
+    # How soon a call reaches the process that has succeeded the one that had the database open.
+    "grpc.max_reconnect_backoff_ms": 500,
 }
 
 
 class LiteConnection(Connection):
-    """A running Milvus Lite database. Its calls are never repeated, as it does not go away."""
+    """A running Milvus Lite database. Only calls to another process are repeated, because that may end."""
 
-    def __init__(self, address: Address, client: MilvusClient, database: LiteDatabase) -> None:
+    def __init__(self, address: Address, client: MilvusClient, database: LiteDatabase | JoinedDatabase) -> None:
         self._database = database
-        super().__init__(address, client, max_wait_s=0.0)
+        super().__init__(address, client, max_wait_s=None if isinstance(database, JoinedDatabase) else 0.0)
 
     @classmethod
     def start(cls, address: Address, *, create: bool) -> LiteConnection:
         """Start or join the engine of a database, which is created if necessary and allowed, and connect to it."""
         if address.path is None:
             raise InputError(f"{address} is not a folder name; Milvus Lite needs a folder such as photos.db")
-        database = LiteDatabase.acquire(address.path, create=create)
+        database = open_or_join(address.path, create=create)
         try:
-            client = connect(address, f"http://127.0.0.1:{database.port}", "", grpc_options=_GRPC_OPTIONS)
-            return cls(address, client, database)
-        except BaseException:
+            uri, token = f"http://127.0.0.1:{database.endpoint.port}", database.endpoint.token
+            return cls(address, connect(address, uri, token, grpc_options=_GRPC_OPTIONS), database)
+        except BaseException as error:
             database.release()
+            if isinstance(database, JoinedDatabase) and isinstance(error, StoreUnavailableError):
+                raise StoreLockedError(
+                    f"another process has {address.path} open and does not answer ({error}); end it, and try again"
+                ) from error
             raise
 
     @property
     def is_sole_writer(self) -> bool:
-        """Whether nobody else can have a write under way: no other object of this process has the database open."""
-        return self._database.users == 1
+        """Whether nobody else can have a write under way: no other object or process has the database open."""
+        return isinstance(self._database, LiteDatabase) and self._database.is_used_once
 
     def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
         """Write rows that are about to be deleted to a file of JSON lines in the folder `set-aside`."""

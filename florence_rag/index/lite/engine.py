@@ -1,8 +1,9 @@
 """The Milvus Lite databases that this process holds open.
 
-The engine runs in this process and locks its folder, so two processes never share one. All users of the same folder in
-this process share the engine; the last one to leave releases the lock. pymilvus could start the engine, too, but it
-hides why that failed, never releases the lock, and after a fork flushes the parent's rows a second time.
+The engine runs in this process and locks its folder. All users of the same folder in this process share the engine; the
+last one to leave releases the lock. Other processes of the user may join, by the endpoint that the engine publishes.
+pymilvus could start the engine, too, but it hides why that failed, never releases the lock, and after a fork flushes
+the parent's rows a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import ClassVar
 from florence_rag.errors import StoreUnavailableError
 from florence_rag.index.address import is_database
 from florence_rag.index.lite.internals import LiteEngine
+from florence_rag.index.lite.served import Endpoint
 
 
 class LiteDatabase:
@@ -26,19 +28,30 @@ class LiteDatabase:
     _guard: ClassVar[threading.Lock] = threading.Lock()
     _parent_databases: ClassVar[dict[Path, LiteDatabase]] = {}
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, endpoint: Endpoint | None = None) -> None:
         self.path = path
         self.users = 0
-        self._engine = LiteEngine(path)
-        self.port = self._engine.port
+        self._engine = LiteEngine(path, endpoint)
+        self.endpoint = self._engine.own_endpoint
+
+    @property
+    def is_used_once(self) -> bool:
+        """Whether it has one user in this process, and no other process has joined since it was opened."""
+        return self.users == 1 and not self._engine.is_joined
 
     @classmethod
-    def acquire(cls, path: Path, *, create: bool) -> LiteDatabase:
-        """Return the database of the folder, which is created if necessary and allowed."""
+    def acquire(cls, path: Path, *, create: bool, endpoint: Endpoint | None = None) -> LiteDatabase:
+        """Return the database of the folder, which is created if necessary and allowed.
+
+        Args:
+            path: The folder.
+            create: Whether it may be created.
+            endpoint: Where other processes expect it.
+        """
         with cls._guard:
             if path not in cls.running:
                 _check_folder(path, create)
-                cls.running[path] = cls(path)
+                cls.running[path] = cls(path, endpoint)
             cls.running[path].users += 1
             return cls.running[path]
 

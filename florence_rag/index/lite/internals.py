@@ -13,14 +13,20 @@ from milvus_lite.search.filter import cache as filter_cache
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
 from florence_rag.index.lite import checksums, failed_writes
+from florence_rag.index.lite.access import TokenAccess
 from florence_rag.index.lite.call_order import CallOrder
 from florence_rag.index.lite.integrity import COLLECTIONS, check, inspect_readable, is_begun
 from florence_rag.index.lite.lock import lock
 from florence_rag.index.lite.repair import set_strays_aside
+from florence_rag.index.lite.served import Endpoint, publish, published, withdraw
 
 _DROP_MARKER = ".dropping-"
 _MAX_CALLS = 64  # that run or wait for their turn; more wait in a queue
 _MAX_MESSAGE_BYTES = 2**28  # what Milvus Lite sets for its own servers
+_SERVER_OPTIONS = [
+    *((f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")),
+    ("grpc.so_reuseport", 0),  # otherwise another server could listen on the same port
+]
 
 
 class _FilterCache(filter_cache.LRUCache):  # type: ignore[misc]
@@ -45,26 +51,43 @@ filter_cache.LRUCache = _FilterCache
 class LiteEngine:
     """The engine of one folder and the gRPC server in front of it. It locks the folder and checks it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, endpoint: Endpoint | None = None) -> None:
         checksums.install()
         failed_writes.install()
+        self._path = path
         self._engine = lock(path)
         self._workers = ThreadPoolExecutor(_MAX_CALLS)
-        sizes = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
-        self._server = grpc.server(self._workers, options=sizes, interceptors=[CallOrder()])
+        endpoint = endpoint or published(path) or Endpoint()  # that of a process which was killed, if there is one
+        self._access = TokenAccess(endpoint.token)
+        self._server = grpc.server(self._workers, options=_SERVER_OPTIONS, interceptors=[self._access, CallOrder()])
         try:
             prepare(path)
             add_MilvusServiceServicer_to_server(MilvusServicer(self._engine), self._server)
-            self.port = int(self._server.add_insecure_port("127.0.0.1:0"))
+            port = self._listen(endpoint.port)
             self._server.start()
         except BaseException:
             self.stop()
             raise
+        self.own_endpoint = Endpoint(port, self._access.own_token)
+        publish(path, Endpoint(port, endpoint.token))
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether other processes have called."""
+        return self._access.is_joined
+
+    def _listen(self, port: int) -> int:
+        """Listen on this port, or on a free one if another program has taken it, and return its number."""
+        try:
+            return int(self._server.add_insecure_port(f"127.0.0.1:{port}"))
+        except RuntimeError:
+            return int(self._server.add_insecure_port("127.0.0.1:0"))
 
     def stop(self) -> None:
         """Stop the server, wait for the call that it still runs, then stop the engine and unlock the folder."""
         self._server.stop(2).wait()
         self._workers.shutdown()
+        withdraw(self._path)
         self._engine.close()
 
     def close_lock_file(self) -> None:

@@ -10,7 +10,6 @@ from milvus_lite.exceptions import DataDirLockedError
 
 from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
 from florence_rag.index.address import LOCK, is_database
-from florence_rag.index.lite.served import running_server
 
 
 def lock(path: Path) -> MilvusLite:
@@ -21,11 +20,7 @@ def lock(path: Path) -> MilvusLite:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             raise StoreUnavailableError(f"{path} cannot be locked ({cause.strerror}); use a local disk") from error
-        if url := running_server(path):
-            raise StoreLockedError(f"a server has {path} open: use it at {url}, or stop it") from error
-        raise StoreLockedError(
-            f"another process has {path} open; close it there, or use a Milvus server, which many can share"
-        ) from error
+        raise StoreLockedError(f"another process has {path} open; close it there, and try again") from error
     except IsADirectoryError as error:
         raise StoreCorruptError(
             f"{path / LOCK} is a folder; repair it with: florence-rag repair --db {path}"
