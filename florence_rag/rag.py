@@ -39,7 +39,7 @@ from florence_rag.tasks.verify import verify
 from florence_rag.text_arguments import check_texts
 from florence_rag.types import Answer, CheckedClaim, Frame, Hit, Kind
 from florence_rag.validation import validate_arguments
-from florence_rag.viz.notebook import show_in_notebook
+from florence_rag.viz.notebook import progress_in_notebook, show_in_notebook
 
 
 @validate_arguments
@@ -78,6 +78,7 @@ class FlorenceRAG:
             index_regions=settings.get("index_regions", False),
             chunking=settings.get("chunking"),
             config=self._ingest,
+            default_progress=progress_in_notebook,
         )
         answering, llm, cached = settings.get("answering"), settings.get("llm"), settings.get("cache_answers", False)
         self._questions = QuestionAnswering(context, self.retriever, answering, llm, cached)

@@ -90,6 +90,7 @@ class FileIngestor:
     index_regions: bool = False
     chunking: ChunkingConfig | None = None
     config: IngestConfig | None = None
+    default_progress: Callable[[], Callable[[Progress], None] | None] = lambda: None
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @span("index")
@@ -163,7 +164,7 @@ class FileIngestor:
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
         index = self.context.index
-        run = IngestRun(index, len(diff.changed), progress=options.get("progress"))
+        run = IngestRun(index, len(diff.changed), progress=options.get("progress") or self.default_progress())
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:

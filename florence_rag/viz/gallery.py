@@ -11,17 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import PurePath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.jpeg import jpeg_uri
 from florence_rag.tokenize import shorten
-from florence_rag.types import Answer, Citation, Hit, Locator
+from florence_rag.types import Answer, Hit, Locator
+from florence_rag.viz.inline_video import video_html
+from florence_rag.viz.shown_results import Result, to_results
 from florence_rag.viz.thumbnails import SIDE_PX, FrameProvider, thumbnail_of
 
-Result = Hit | Citation
 MAX_CONTENT = 300
 _CARD = "display:inline-block;vertical-align:top;max-width:{width}px;margin:0 14px 14px 0;font:13px sans-serif"
 _GRAY = "color:#6e7781;overflow-wrap:anywhere"
@@ -37,34 +38,28 @@ class HeatMapProvider(Protocol):
 
 
 def show(
-    rag: FrameProvider,
-    results: Result | Answer | Sequence[Result],
-    *,
-    side_px: int = SIDE_PX,
-    query: str | None = None,
+    rag: FrameProvider, results: Any, *, side_px: int = SIDE_PX, query: str | None = None, play: bool = False
 ) -> Gallery:
-    """Show hits, citations, or an answer with its citations.
+    """Show hits, citations, an answer, documents of LangChain, nodes of LlamaIndex, or what a tool returned.
 
     Args:
         rag: The FlorenceRAG that they come from.
-        results: A hit, a citation, an answer, or a list of hits or citations.
+        results: One of them, a list of them, or the result, the message or the artifact of a tool.
         side_px: The largest width and height of a thumbnail.
         query: A text. Images of hits are drawn warmer where they show it, which costs 64 embeddings for each of them.
+        play: Whether clips of local files of at most 5 MB are embedded as videos, which play from their moment.
 
     Returns:
         A gallery that a notebook displays.
 
     Raises:
-        InputError: If a result is something else, or a query is given for an object that draws no heat maps.
+        InputError: If a result is something else or from another index, or a query is given for an object that draws no
+            heat maps.
     """
     if query is not None and not hasattr(rag, "retriever"):
         raise InputError(f"a {type(rag).__name__} draws no heat maps; give a FlorenceRAG, or no query")
-    if isinstance(results, Answer):
-        return Gallery(rag, results.citations, results, side_px, query)
-    each = [results] if isinstance(results, Hit | Citation) else list(results)
-    if others := [one for one in each if not isinstance(one, Hit | Citation)]:
-        raise InputError(f"a {type(others[0]).__name__} cannot be shown; give hits, citations or an answer")
-    return Gallery(rag, each, None, side_px, query)
+    each, answer = to_results(rag, results)
+    return Gallery(rag, each, answer, side_px, query, play)
 
 
 def link_to(source: str, locator: Locator) -> str:
@@ -107,10 +102,10 @@ class Card:
         """Return one line for a terminal."""
         return f"{self.number}. {', '.join(part for part in (self.name, self.place, self.measure) if part)}"
 
-    def html(self) -> str:
-        """Return the card as HTML."""
-        name, image = escape(self.name), ""
-        if self.jpeg:
+    def html(self, video: str = "") -> str:
+        """Return the card as HTML, with a video in place of the thumbnail if there is one."""
+        name, image = escape(self.name), video
+        if self.jpeg and not video:
             image = f'<img src="{jpeg_uri(self.jpeg)}" alt="{name}" style="max-width:100%">'
         title = f"{self.number}. {name}"
         if self.link:
@@ -148,12 +143,14 @@ class Gallery:
         answer: Answer | None = None,
         side_px: int = SIDE_PX,
         query: str | None = None,
+        play: bool = False,
     ) -> None:
         self.answer = answer
         self.results = tuple(results)
         self._rag = rag
         self._side_px = side_px
         self._query = query
+        self._play = play
 
     def __repr__(self) -> str:
         return "\n".join(card.text() for card in self.cards(images=False)) or "Nothing found."
@@ -178,9 +175,12 @@ class Gallery:
         """Return a self-contained fragment of HTML."""
         answer, confidence, others = self._answer_parts()
         heading = f'<p><b>{escape(answer)}</b>{confidence}<br><span style="{_GRAY}">{escape(others)}</span></p>'
-        cards = "".join(card.html() for card in self.cards()) or "<p>Nothing found.</p>"
+        cards = "".join(map(self._card_html, self.results, self.cards())) or "<p>Nothing found.</p>"
         # Notebooks would read dollar signs as mathematics, which can contain links.
         return f'<div class="tex2jax_ignore mathjax_ignore">{heading if self.answer else ""}{cards}</div>'
+
+    def _card_html(self, result: Result, card: Card) -> str:
+        return card.html(video_html(result, card.link) if self._play else "")
 
     def markdown(self, images: bool = True) -> str:
         """Return CommonMark.

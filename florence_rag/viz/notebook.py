@@ -1,11 +1,12 @@
-"""Lets notebooks show hits, citations, answers and turns of a conversation as a gallery, on the last line of a cell."""
+"""Lets notebooks show results as a gallery on the last line of a cell, and the progress of indexing."""
 
 from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from florence_rag.errors import FlorenceError
 from florence_rag.types import Answer, Citation, Hit
@@ -17,7 +18,7 @@ _TURN = ("florence_rag.chat.turn", "Turn")
 
 def show_in_notebook(rag: FrameProvider) -> None:
     """Register what IPython shows for results, with the images of this index; do nothing outside IPython."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell = _shell()
     if shell is None:
         return
     formatter: Any = shell.display_formatter.formatters["text/html"]
@@ -27,12 +28,46 @@ def show_in_notebook(rag: FrameProvider) -> None:
     formatter.for_type_by_name(*_TURN, to_html)
 
 
+class _Progress(Protocol):
+    """The progress of an index run, such as `florence_rag.ingest.progress.Progress`."""
+
+    @property
+    def files_done(self) -> int: ...
+    @property
+    def files_total(self) -> int: ...
+    @property
+    def chunks(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+
+
+def progress_in_notebook() -> Callable[[_Progress], None] | None:
+    """Return what shows the progress of a run in the current cell; None outside notebooks."""
+    shell = _shell()
+    if getattr(shell, "kernel", None) is None:  # a terminal
+        return None
+    from IPython.display import display
+
+    handle = display({"text/plain": "looking for files"}, raw=True, display_id=True)
+
+    def report(step: _Progress) -> None:
+        failed = f", {step.failures} failed" if step.failures else ""
+        line = f"{step.files_done} of {step.files_total} files, {step.chunks} chunks{failed}"
+        handle.update({"text/plain": line}, raw=True)
+
+    return report
+
+
+def _shell() -> Any:
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 def _to_html(reference: weakref.ref[FrameProvider], result: Any) -> str | None:
     """Return a gallery; None, for which IPython prints the result, if it is something else or the index is closed."""
     rag, answer = reference(), result if isinstance(result, Answer) else getattr(result, "answer", None)
     results = [result] if isinstance(result, Hit | Citation) else result
     if isinstance(answer, Answer):
-        results = answer.citations if answer is result else result.hits
+        results = answer.citations if answer is result else result.hits or answer.citations  # of a given image
     elif not results or not all(isinstance(each, Hit | Citation) for each in results):
         return None
     try:

@@ -56,3 +56,20 @@ def test_a_closed_index_is_not_kept(html, tmp_path):
 def test_outside_ipython_nothing_is_registered(monkeypatch):
     monkeypatch.delitem(__import__("sys").modules, "IPython", raising=False)
     show_in_notebook(object())
+
+
+def test_progress_is_shown_in_notebooks_and_not_in_terminals(html, tmp_path, monkeypatch, capsys):
+    shell = InteractiveShell.instance()
+    shown = []
+    monkeypatch.setattr(shell.display_pub, "publish", lambda data, *_, **__: shown.append(data["text/plain"]))
+    Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
+    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder()) as rag:
+        rag.items.upsert_texts(["red"])
+        assert rag.add(tmp_path).added == 1 and shown == []
+        monkeypatch.setattr(shell, "kernel", object(), raising=False)
+        Image.fromarray(color_frame("blue")).save(tmp_path / "blue.png")
+        rag.add(tmp_path)
+        assert shown[0] == "looking for files" and shown[-1] == "1 of 1 files, 1 chunks"
+        own = []
+        rag.add(tmp_path, retry=True, progress=own.append)
+    assert shown.count("looking for files") == 1
