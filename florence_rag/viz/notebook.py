@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any, Protocol
 
 from florence_rag.errors import FlorenceError
@@ -46,9 +47,7 @@ def progress_in_notebook() -> Callable[[_Progress], None] | None:
     shell = _shell()
     if getattr(shell, "kernel", None) is None:  # a terminal
         return None
-    from IPython.display import display
-
-    handle = display({"text/plain": "looking for files"}, raw=True, display_id=True)
+    handle = import_module("IPython.display").display({"text/plain": "looking for files"}, raw=True, display_id=True)
 
     def report(step: _Progress) -> None:
         failed = f", {step.failures} failed" if step.failures else ""
