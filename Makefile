@@ -11,7 +11,7 @@ SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushd
   chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py wrong_servers.py) \
   $(addprefix tests/retrievers/, test_contract.py test_one_collection.py langchain_florence/test_vectorstore.py \
   langchain_florence/test_retriever.py llama_index_florence/test_vectorstore.py llama_index_florence/test_filters.py) \
-  tests/test_with_milvus.py
+  tests/test_tenants.py tests/test_with_milvus.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs notebooks demo-corpus wheel constraints clean
