@@ -14,7 +14,7 @@ SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushd
   tests/test_tenants.py tests/test_with_milvus.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs notebooks demo-corpus wheel constraints clean
+.PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs notebooks pictures demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ docs: $(VENV)/.dev ## Build the documentation site into site/, strictly
 
 notebooks: $(VENV)/.dev ## Run the notebooks and store their outputs; ARGS="chat" names some
 	$(BIN)/python tests/notebooks/test_notebooks.py $(ARGS)
+
+pictures: $(VENV)/.dev ## Make the pictures of README.md (needs Chromium)
+	$(BIN)/python recipes/pictures.py
 
 cli-docs: $(VENV)/.dev ## Write docs/reference/cli.md from the help texts of the commands
 	$(BIN)/python -m typer florence_rag.cli.app utils docs --name florence-rag --title "Command line" \
