@@ -15,10 +15,14 @@ from florence_rag.chat.prompts import REWRITE
 from florence_rag.datasets.demo_corpus import ASSETS, copy_demo_corpus
 from florence_rag.models.registry import TINY
 
-DIALOGUES = json.loads(Path(__file__).with_name("dialogues.json").read_text("utf-8"))
-"""Lists of turns: message, pattern of the file cited ("" for any), part of the answer, and image of the message."""
+DIALOGUES, HELD_OUT = (
+    json.loads(Path(__file__).with_name(name).read_text("utf-8"))
+    for name in ("dialogues.json", "held_out_dialogues.json")
+)
+"""Lists of turns: message, pattern of the file cited ("" for any), part of the answer, and image of the message.
 
-LEAST_RIGHT = 0.92
+The rules were improved on the first list. The second one was written later, and nothing was changed for it.
+"""
 
 
 def cited_file(turn):
@@ -45,14 +49,15 @@ def rag(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_turns_cite_the_right_file_and_answer_right(rag, monkeypatch):
+@pytest.mark.parametrize(("dialogues", "least_right"), [(DIALOGUES, 0.92), (HELD_OUT, 0.48)], ids=["all", "held out"])
+def test_turns_cite_the_right_file_and_answer_right(rag, monkeypatch, dialogues, least_right):
     ask = cache(rag._questions.ask.__func__)  # many dialogues begin with the same question
     monkeypatch.setattr(rag._questions, "ask", lambda *arguments: ask(rag._questions, *map(_hashable, arguments)))
-    turns = [result for dialogue in DIALOGUES for result in run(rag.chat(), dialogue)]
+    turns = [result for dialogue in dialogues for result in run(rag.chat(), dialogue)]
     wrong = [line for is_right, line in turns if not is_right]
     share = 1 - len(wrong) / len(turns)
     print(f"{share:.3f} of {len(turns)} turns are right; wrong are:", *wrong, sep="\n")
-    assert share >= LEAST_RIGHT, wrong
+    assert share >= least_right, wrong
 
 
 class Scripted:
