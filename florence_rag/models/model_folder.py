@@ -39,6 +39,8 @@ _LARGEST = (
     (re.compile(r"(image_|crop_)?size|(max_)?(height|width)|shortest_edge"), 10_000),  # sides of images, in pixels
     (re.compile(r"(in|out)_features|out_channels|hidden_dim|(in_)?word_embedding_dimension"), 32_768),  # of layers
     (re.compile(r"num_labels"), 100_000),
+    (re.compile(r"num_beams?(_groups)?|num_return_sequences"), 100),  # of which each repeats the computation
+    (re.compile(r"min_pixels"), 4_000_000),  # to which a small image is enlarged
 )
 """Settings that take time or memory before the weights are compared with them, and their largest values."""
 _MAX_ENTRIES = 100_000
@@ -252,8 +254,9 @@ def _check_settings(path: Path) -> None:
             raise ModelError(f"{str(path)!r} names the function {value!r:.80} as {key}, {_never}")
         if key.lstrip("_").removesuffix("_internal") in _KERNELS and "/" in str(value):
             raise ModelError(f"{str(path)!r} names the compiled code {value!r:.80} as {key}, {_never}")
+        setting = "min_pixels" if key == "shortest_edge" and counts_pixels else key
         for pattern, most in _LARGEST:
-            if pattern.fullmatch(key) and _largest(value) > most and not (key == "shortest_edge" and counts_pixels):
+            if pattern.fullmatch(setting) and _largest(value) > most:
                 raise ModelError(f"{str(path)!r} says {key} = {show(value)}, and no model has more than {most}")
         if isinstance(value, dict | list) and len(value) > _MAX_ENTRIES:
             raise ModelError(f"{str(path)!r} has {len(value)} entries in {key}; no model has more than {_MAX_ENTRIES}")

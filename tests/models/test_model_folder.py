@@ -144,6 +144,9 @@ def test_a_network_that_takes_hours_to_be_built_is_not_built(folder, key, value)
         ("preprocessor_config.json", {"size": {"shortest_edge": 30_000}}),
         ("2_Dense/config.json", {"in_features": 16, "out_features": 10**8}),
         ("config.json", {"num_labels": 10**7}),
+        ("generation_config.json", {"num_beams": 10**6}),
+        ("preprocessor_config.json", {"min_pixels": 10**9}),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 10**9}, "merge_size": 2}),
         ("config.json", {"id2label": dict.fromkeys(map(str, range(100_001)), "x")}),
     ],
 )
