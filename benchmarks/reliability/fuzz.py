@@ -36,8 +36,11 @@ import typer
 from fuzz_inputs import generate, value
 from workload import Result
 
+from florence_rag.answering.claims import claims_of, parse_claim
 from florence_rag.answering.extractive import inscriptions, sentences
 from florence_rag.answering.llm import cited_numbers
+from florence_rag.chat.follow_ups import read_message, read_message_with_image
+from florence_rag.chat.turn import Turn
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.chunking.text import decode_text, html_to_text, split_passages
 from florence_rag.chunking.transcripts import read_transcript
@@ -47,6 +50,7 @@ from florence_rag.index.filter_pushdown import expression
 from florence_rag.index.filters import parse_filter
 from florence_rag.index.literals import closed, literal, one_of, starts_with
 from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, query_terms
+from florence_rag.ingest.contents import selector
 from florence_rag.json_values import parse_json, to_json_value
 from florence_rag.models.arch_detection import detect
 from florence_rag.models.florence import FlorenceConfig
@@ -62,7 +66,7 @@ from florence_rag.sources.paths import expand_paths
 from florence_rag.tasks.question_normalization import question_key
 from florence_rag.text_arguments import check_query_text, clean
 from florence_rag.tools.arguments import check_filter
-from florence_rag.types import Hit, Locator
+from florence_rag.types import Answer, Citation, Hit, Locator
 
 HANG_S = 60.0
 
@@ -209,6 +213,19 @@ def check_words(text: str, random: Random) -> None:
     Phrase(query).find(text)
 
 
+def check_messages(text: str, random: Random) -> None:
+    """Messages of a conversation, claims of an answer, and patterns of names."""
+    hit = Hit("id", "image", "/a.jpg", Locator(), 1.0)
+    said = text[: random.randint(0, 200)]
+    history = [Turn(said, said, Answer(said, None, (Citation.of(hit),)), (hit,))]
+    read_message(text, history)
+    read_message_with_image(text, history)
+    for statement in claims_of(text, said)[:20]:
+        parse_claim(statement.text)
+    claims_of("yes", text)
+    selector(text)("/a/b/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.jpg")
+
+
 def check_florence2(text: str, random: Random) -> None:
     """Boxes lie in the image."""
     to_text(text)
@@ -306,6 +323,12 @@ TARGETS = (
         "words",
         "the red bus what's can't e-mail J.P. 東京 กรุงเทพ 서울 don\u2019t how many ? . , \u00ad - \u2010 ́ of",
         check_words,
+    ),
+    Target(
+        "messages",
+        "only the a an of in more first number 7 back\xa0to what\xa0about images it is are there two red dogs [1] and "
+        "next\xa0to left\xa0of n't . , ? : * ** **/ [a-z] [! / *a show\xa0me not wearing",
+        check_messages,
     ),
     Target(
         "florence2",
