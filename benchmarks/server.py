@@ -2,7 +2,7 @@
 
     python benchmarks/server.py [--db DEMO.db]
 
-Also the first hit of the command line, which loads the models each time, and of a REST call to the server.
+Also hits of the command line, which loads the models each time, without and with a running server, and of a REST call.
 """
 
 import argparse
@@ -95,6 +95,8 @@ def report(db: str) -> None:
         print(f"{name + ' hit, command line':<32}{seconds:.1f} s, {cpu:.1f} CPU s")
     with serving(db) as (url, process, ready_s):
         print(f"{'page ready':<32}{ready_s:.1f} s, {memory_mb(process):.0f} MB")
+        seconds, cpu = cpu_of([*COMMAND, "search", QUERIES[0], "--db", db, "--json"])
+        print(f"{'hit, command line with a server':<32}{seconds:.1f} s, {cpu:.1f} CPU s")
         print(f"{'first hit, REST':<32}{search(url, QUERIES[0]) * 1000:.0f} ms")
         one = [search(url, query) for query in QUERIES * 10]
         print(f"{'search, REST':<32}{percentiles(one)}")
