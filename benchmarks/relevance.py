@@ -30,18 +30,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from florence_rag import FlorenceRAG
+from florence_rag.answering.base import match_images
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.everyday_texts import embed_everyday_texts
 from florence_rag.models.registry import TINY
 from florence_rag.retrieval.evidence import QueryTerms
-from florence_rag.retrieval.relevance import PRIOR_ROWS, calibration_of, weigh_terms
+from florence_rag.retrieval.question_subject import subject_of
+from florence_rag.retrieval.relevance import PRIOR_ROWS, calibration_of, unknown_share, weigh_terms
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
-from florence_rag.types import Hit, Kind
-from recipes.florence_tiny.synthetic.clips import Shot, write_clip
+from florence_rag.types import KINDS, Hit
+from recipes.florence_tiny.synthetic.clips import Motion, Shot, write_clip
 from recipes.florence_tiny.synthetic.documents import Page, write_pdf
 from recipes.florence_tiny.synthetic.drawing import draw_scene
 from recipes.florence_tiny.synthetic.scene import COMBINATIONS, SEEN, Combination, Scene, sample_scene
 from recipes.florence_tiny.synthetic.statements import Statement, statement_text
+from recipes.florence_tiny.synthetic.video_scenes import MOVERS
 
 Combinations = Literal["seen", "any"]
 IMAGES, REPORTS, VIDEOS, NOTES, FACTS = 150, 30, 24, 12, 160
@@ -50,7 +53,7 @@ ABSENT = 14
 SIZE = (448, 336)
 SHOT_S = 1.5
 FALSE_ALARMS = 0.05
-DEPTH, TOP, FITTED, BINS = 20, 5, 3, 10
+DEPTH, JUDGED, TOP, FITTED, BINS = 20, 8, 5, 3, 10
 SIZES = (1, 3, 10, 30, 100, 150)
 """The numbers of chunks of the parts of a collection to which cosines are fitted."""
 SYLLABLES = "mar lo ven ti ra gol den fer nis ko bel dun hal wes tor pim qua zel or vin".split()
@@ -130,6 +133,7 @@ class Collection:
         self.pool = sorted(SEEN if combinations == "seen" else COMBINATIONS)
         self.absent = sorted(self.rng.sample(self.pool, ABSENT))
         self.scenes: dict[tuple[str, object], Scene] = {}
+        self.movers: dict[tuple[str, object], Combination] = {}
         self.towns = [self._name() for _ in range(16)]
         buildings = self.rng.sample(BUILDINGS, len(BUILDINGS))
         self.buildings, self.other_buildings = buildings[:15], buildings[15:]
@@ -161,6 +165,15 @@ class Collection:
                 self.scenes[file, place] = scene
                 return scene
 
+    def _motion(self, file: str, place: object) -> Motion | None:
+        """Sample an object that passes in half of the shots, and remember where."""
+        if self.rng.random() < 0.5:
+            return None
+        color, name = self.movers[file, place] = self.rng.choice(
+            [each for each in self.pool if each[1] in MOVERS and each not in self.absent]
+        )
+        return Motion(name, color, self.rng.choice(("left", "right")))
+
     def _write(self, facts: Sequence[Fact]) -> Iterator[tuple[str, object, Fact]]:
         """Write all files, and yield where each fact stands."""
         for number in range(IMAGES):
@@ -168,7 +181,7 @@ class Collection:
             draw_scene(self._scene(name, None), SIZE).save(self.folder / name, quality=88)
         for number in range(VIDEOS):
             name = f"video-{number:02}.mp4"
-            shots = [Shot(self._scene(name, later), SHOT_S) for later in (False, True)]
+            shots = [Shot(self._scene(name, later), SHOT_S, self._motion(name, later)) for later in (False, True)]
             write_clip(self.folder / name, shots, fps=8, size=(320, 240))
         remaining = iter(facts)
         for number in range(REPORTS):
@@ -195,6 +208,7 @@ class Collection:
         unheard = [(self.rng.choice(self.other_buildings), self._name()) for _ in range(40)]
         return [
             *self._statements("object", 100, paired=False, present=True),
+            *self._statements("mover", 30, paired=False, present=True),
             *self._statements("pair", 60, paired=True, present=True),
             *(self._ask("fact", FACT_QUERIES, fact, place) for place, fact in known[:100]),
             *(self._ask("person", PERSON_QUERIES, fact, place) for place, fact in known[100:]),
@@ -211,11 +225,18 @@ class Collection:
 
     def _statements(self, group: str, count: int, *, paired: bool, present: bool) -> Iterator[Query]:
         while count:
-            statement = self._statement(paired, present)
-            places = frozenset(place for place, scene in self.scenes.items() if statement and statement.holds(scene))
+            statement = self._mover() if group == "mover" else self._statement(paired, present)
+            places = self._places(statement) if statement else frozenset()
             if statement and bool(places) == present:
                 yield Query(group, statement_text(statement, self.rng), places)
                 count -= 1
+
+    def _places(self, statement: Statement) -> frozenset[tuple[str, object]]:
+        shown = [place for place, scene in self.scenes.items() if statement.holds(scene)]
+        return frozenset([*shown, *(place for place, each in self.movers.items() if statement == _single(each))])
+
+    def _mover(self) -> Statement:
+        return _single(self.rng.choice(list(self.movers.values())))
 
     def _statement(self, paired: bool, present: bool) -> Statement | None:
         one, other = self.rng.choice(self.absent), self.rng.choice(self.pool)
@@ -226,7 +247,11 @@ class Collection:
             if paired and not neighbors:
                 return None
             one, other = obj.combination, self.rng.choice(neighbors or (obj,)).combination
-        return Statement(_described(one), "next to", _described(other)) if paired else Statement(_described(one))
+        return Statement(_described(one), "next to", _described(other)) if paired else _single(one)
+
+
+def _single(combination: Combination) -> Statement:
+    return Statement(_described(combination))
 
 
 def _described(combination: Combination) -> tuple[str, str]:
@@ -243,6 +268,13 @@ class RankRetriever(Retriever):
 
 
 Search = Callable[[str], list[Hit]]
+
+
+def matched(rag: FlorenceRAG, text: str) -> list[Hit]:
+    """Return hits by relevance, as answers and tools judge them: the matcher has seen the images of the first eight."""
+    hits = rag.search(text, k=DEPTH, group=False)
+    judged = match_images(hits[:JUDGED], text, rag.models.matcher, rag.context.images.frames)
+    return sorted([*judged, *hits[JUDGED:]], key=lambda hit: -(hit.relevance or 0.0))
 
 
 def plain_rrf(rag: FlorenceRAG, text: str) -> list[Hit]:
@@ -315,6 +347,7 @@ def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, di
         by_rank = RankRetriever(rag.context)
         return {
             "relevance": measure(queries, lambda text: rag.search(text, k=DEPTH, group=False), _relevance),
+            "with the matcher": measure(queries, lambda text: matched(rag, text), _relevance),
             "fusion by rank": measure(queries, lambda text: by_rank.search(text, k=DEPTH, group=False), _score),
             "plain RRF": measure(queries, lambda text: plain_rrf(rag, text), _score),
             "texts, then images": measure(queries, lambda text: concatenation(rag, text), _score),
@@ -349,9 +382,11 @@ def fit(folder: Path, count: int) -> dict[str, list[float]]:
     rows: dict[str, list[tuple[list[float], bool]]] = {"image": [], "clip": [], "terms": []}
     for number in range(count):
         with indexed(folder, f"training {number}", "seen") as (rag, collection):
+            chunks = {kind: list(rag.index.find(kinds={kind})) for kind in KINDS}
+            vectors = {kind: rag.index.vectors([hit.id for hit in chunks[kind]]) for kind in KINDS}
             for query in collection.queries("training"):
                 for kind in ("image", "clip"):
-                    rows[kind] += cosine_rows(rag, query, kind)
+                    rows[kind] += cosine_rows(rag, query, chunks[kind], vectors[kind])
                 rows["terms"] += term_rows(rag, query)
     fitted = {}
     for name, examples in rows.items():
@@ -363,12 +398,14 @@ def fit(folder: Path, count: int) -> dict[str, list[float]]:
     return fitted
 
 
-def cosine_rows(rag: FlorenceRAG, query: Query, kind: Kind) -> list[tuple[list[float], bool]]:
+def cosine_rows(
+    rag: FlorenceRAG, query: Query, hits: Sequence[Hit], vectors: np.ndarray
+) -> list[tuple[list[float], bool]]:
     """Return the features of `Calibration` for the first hits in random parts of a collection, and which are right."""
-    vector, typical = rag.retriever.embed_query(query.text), calibration_of(rag.models.embedder.info)[kind]
+    vector, typical = rag.retriever.embed_query(query.text), calibration_of(rag.models.embedder.info)[hits[0].kind]
     generic = float((embed_everyday_texts(rag.models.embedder) @ vector).mean())
-    hits, rows = list(rag.index.find(kinds={kind})), []
-    vectors, rng = rag.index.vectors([hit.id for hit in hits]), np.random.default_rng(len(query.text))
+    unknown = unknown_share([subject_of(query.text)], rag.models.embedder.info)
+    rows, rng = [], np.random.default_rng(len(query.text))
     for size in (size for size in SIZES if size <= len(hits)):
         chosen = rng.permutation(len(hits))[:size]
         cosines = vectors[chosen] @ vector
@@ -376,7 +413,7 @@ def cosine_rows(rag: FlorenceRAG, query: Query, kind: Kind) -> list[tuple[list[f
         mean = share * (cosines.mean() - typical.typical_mean)
         deviation = share * (cosines.std() - typical.typical_deviation)
         for place in np.argsort(-cosines)[:FITTED]:
-            features = [float(cosines[place]), float(mean), float(deviation), float(np.log(size)), generic]
+            features = [float(cosines[place]), float(mean), float(deviation), float(np.log(size)), generic, unknown]
             rows.append((features, query.is_answered_by(hits[chosen[place]])))
     return rows
 

@@ -13,10 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, not_found, split_by_relevance
+from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, match_images, not_found, split_by_relevance
+from florence_rag.context import LazyValue
 from florence_rag.errors import MissingExtraError, ModelError, first_line
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
+from florence_rag.perception.base import Matcher
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Hit, Kind, middle_frame
 from florence_rag.untrusted_text import Fence, locator_to_text, neutralize, quoted, without_markup
@@ -82,6 +84,7 @@ class LLMAnswerer:
     model: ChatModel
     load_frames: LoadFrames
     config: LLMConfig = LLMConfig()
+    matcher: LazyValue[Matcher] | None = None
 
     def ask(
         self,
@@ -98,6 +101,8 @@ class LLMAnswerer:
         """
         question = check_question(question)
         hits = self.retriever.search(question, k=k, kinds=kinds, filter=filter)
+        if min_relevance:
+            hits = match_images(hits, question, self.matcher, self.load_frames)
         relevant, others = split_by_relevance(hits, min_relevance)
         return self.ask_about(question, relevant) if relevant else not_found(others, min_relevance)
 

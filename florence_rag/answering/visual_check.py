@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from florence_rag.answering.claims import NUMBERS, Objects, VisualClaim
 from florence_rag.answering.judgment import Judgment
 from florence_rag.context import Models
-from florence_rag.perception.base import Detection, LimitedVocabulary
+from florence_rag.perception.base import Detection, knows
 from florence_rag.tokenize import stem, words
 from florence_rag.types import Box, Frame
 
@@ -41,16 +41,12 @@ def check_image(claim: VisualClaim, frame: Frame, models: Models) -> Judgment | 
     return Judgment(1 - mean if claim.is_negated else mean, box, is_stated=is_stated)
 
 
-def _knows(model: object, text: str) -> bool:
-    return not isinstance(model, LimitedVocabulary) or model.knows(text)
-
-
 def _ask(claim: VisualClaim, frame: Frame, models: Models) -> tuple[float, bool] | None:
     """Return the probability by the VQA model, and whether the model states one."""
     is_counted_place = claim.subject.count is not None and claim.relation
     if models.vqa is None or is_counted_place or (claim.relation and claim.other is None):
         return None
-    if not _knows(vqa := models.vqa.get(), claim.question):
+    if not knows(vqa := models.vqa.get(), claim.question):
         return None
     result = vqa.answer(frame, claim.question)
     answer, sure = result.answer.casefold(), 1.0 if result.confidence is None else result.confidence
@@ -67,7 +63,7 @@ def _match(claim: VisualClaim, frame: Frame, models: Models) -> float | None:
     if models.matcher is None or claim.subject.count is not None or (claim.relation and claim.other is None):
         return None
     matcher = models.matcher.get()
-    return float(matcher.match([frame], [claim.phrase])[0]) if _knows(matcher, claim.phrase) else None
+    return float(matcher.match([frame], [claim.phrase])[0]) if knows(matcher, claim.phrase) else None
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,24 @@ from florence_rag.answering.base import (
     Evidence,
     LoadFrames,
     Search,
+    clipped,
     frames_or_skip,
+    is_judged_by_image,
+    match_images,
     not_found,
     split_by_relevance,
+    with_match,
 )
 from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
 from florence_rag.answering.question_detection import is_question
 from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
-from florence_rag.perception.base import Matcher, Reranker, VisualQA
+from florence_rag.perception.base import Matcher, Reranker, VisualQA, knows
 from florence_rag.text_arguments import check_question
 from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments
 
+_Candidate = tuple[float, Hit, Frame]
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
 
 _READ_SENTENCES = 20
@@ -94,14 +99,20 @@ class Answerer:
         question = check_question(question)
         chosen = set(KINDS if kinds is None else kinds)
         if not is_question(question):
-            return self._look_up(question, self._search(question, k, chosen, filter), min_relevance)
+            hits = self._search(question, k, chosen, filter)
+            if min_relevance:
+                hits = match_images(hits, question, self.matcher, self.load_frames)
+            return self._look_up(question, hits, min_relevance)
         competing = self.config.oversample * k if self.matcher else k  # only a matcher can prefer a later hit
         found = self._search(question, competing, chosen - {"text"}, filter)
-        visual, others = split_by_relevance(found, min_relevance)
+        candidates = self._candidates(question, found)
+        judged = {hit.id: hit for _, hit, _ in candidates}
+        visual, others = split_by_relevance([judged.get(hit.id, hit) for hit in found], min_relevance)
         passages, more = split_by_relevance(self._search(question, k, chosen & {"text"}, filter), min_relevance)
         if not (visual or passages):
             return not_found([*others, *more], min_relevance)
-        evidence = [*self._examine(question, visual, k), *_quote(question, [*visual, *passages], self.reader)]
+        relevant = [candidate for candidate in candidates if candidate[1] in visual]
+        evidence = [*self._examine(question, relevant, k), *_quote(question, [*visual, *passages], self.reader)]
         return conclude(evidence, self.config)
 
     def _search(self, question: str, k: int, kinds: set[Kind], filter: Filter | None) -> list[Hit]:
@@ -117,9 +128,8 @@ class Answerer:
         nothing = not_found(others, min_relevance)
         return replace(nothing, answer=f"{NOT_A_QUESTION} {nothing.answer}", status="not_a_question")
 
-    def _examine(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
+    def _examine(self, question: str, candidates: Sequence[_Candidate], k: int) -> Iterator[Evidence]:
         """Ask the VQA model about the k frames that are most likely meant."""
-        candidates = self._candidates(question, hits)
         total = self.config.no_match_odds + sum(odds for odds, _, _ in candidates)
         for odds, hit, frame in sorted(candidates, key=lambda candidate: -candidate[0])[:k]:
             result = self.vqa.get().answer(frame, question)
@@ -128,8 +138,11 @@ class Answerer:
                 is_stated = result.confidence is not None
                 yield Evidence(hit, result.answer, confidence, cached_from=result.cached_from, is_stated=is_stated)
 
-    def _candidates(self, question: str, hits: Iterable[Hit]) -> list[tuple[float, Hit, Frame]]:
-        """Return the odds that a hit is meant, and its frame: the best match, or the middle one without a matcher."""
+    def _candidates(self, question: str, hits: Iterable[Hit]) -> list[_Candidate]:
+        """Return the odds that a hit is meant, the hit with the relevance of its image, and its frame.
+
+        The frame is the best match, or the middle one without a matcher.
+        """
         config = self.config
         loaded = [(hit, frames) for hit in hits if (frames := frames_or_skip(self.load_frames, hit))]
         if self.matcher is None:
@@ -138,13 +151,14 @@ class Answerer:
                 for rank, (hit, frames) in enumerate(loaded)
             ]
         images = [frame for _, frames in loaded for frame in frames]
-        matches = iter(self.matcher.get().match(images, [question] * len(images)).tolist())
-        candidates = []
+        matcher = self.matcher.get()
+        matches = iter(matcher.match(images, [question] * len(images)).tolist())
+        judges, candidates = knows(matcher, question), []
         for rank, (hit, frames) in enumerate(loaded):
             match, frame = max(((next(matches), frame) for frame in frames), key=lambda pair: pair[0])
-            likely = min(max(match, config.min_error), 1.0 - config.min_error)
+            likely = clipped(match, config.min_error)
             odds = likely / (1.0 - likely) * odds_of_rank(rank, config.rank_weight)
-            candidates.append((odds, hit, frame))
+            candidates.append((odds, with_match(hit, match) if judges and is_judged_by_image(hit) else hit, frame))
         return candidates
 
 

@@ -5,14 +5,14 @@ message -> standalone text (follow_ups.py, or the language model) -> hits -> ans
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import PurePath
 from typing import TypedDict, Unpack
 
-from florence_rag.answering.base import not_found, split_by_relevance
+from florence_rag.answering.base import match_images, not_found, split_by_relevance
 from florence_rag.answering.budget import Budget
 from florence_rag.answering.extractive import quote_nearby
 from florence_rag.answering.llm import ChatModel, open_chat_model, reply_to_answer, stream_reply
@@ -214,7 +214,8 @@ class Chat:
         if is_question(request.text) and self._context.models.vqa is not None:
             return self._with_answer(turn, self._ask(request.text, request))
         hits = self._search(Query([request.text]), self._k, request)
-        relevant, others = split_by_relevance(hits, self._least)
+        # "Only videos" asks for the nearest ones, however near.
+        relevant, others = (hits, []) if request.kinds else self._split(request.text, hits)
         answer = _listing(relevant) if relevant else not_found(others, self._least)
         return replace(turn, answer=answer, hits=tuple(relevant))
 
@@ -298,7 +299,8 @@ class Chat:
         request = Request(query, kinds=kinds)
         found = self._search_for_llm(request, given)
         # The nearest to an image are wanted, however near.
-        relevant, others = split_by_relevance(found, self._least if given is None else self._min_relevance or 0.0)
+        least = self._min_relevance or 0.0
+        relevant, others = self._split(query, found) if given is None else split_by_relevance(found, least)
         known = {hit.id for hit in opened}
         hits = (*opened, *(hit for hit in relevant if hit.id not in known))
         if query and not hits and given is None:
@@ -318,6 +320,12 @@ class Chat:
     @property
     def _least(self) -> float:
         return self._retriever.min_relevance if self._min_relevance is None else self._min_relevance
+
+    def _split(self, text: str, hits: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
+        """Return the relevant hits of a text, and the others."""
+        if self._least:
+            hits = match_images(hits, text, self._context.models.matcher, self._context.images.frames)
+        return split_by_relevance(hits, self._least)
 
     def _search_for_llm(self, request: Request, given: Frame | None) -> list[Hit]:
         if given is None and not request.text:

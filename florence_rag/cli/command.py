@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, 
 import typer
 from rich.console import RenderableType
 
-from florence_rag.cli.options import Filter, KindOption, Model, check_output_folder
+from florence_rag.cli.options import Filter, KindOption, Model, Reranker, check_output_folder
 from florence_rag.cli.output import plain, print_result, stderr
+from florence_rag.retrieval.request import MAX_COUNT
 from florence_rag.types import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from florence_rag.loading.model_options import ModelOptions
     from florence_rag.models.downloads import Fetcher
     from florence_rag.rag import FlorenceRAG
+    from florence_rag.retrieval.config import RetrievalConfig
     from florence_rag.settings import OpenSettings
 
 T = TypeVar("T")
@@ -165,6 +167,28 @@ class QueryCommand(RAGCommand):
     def kinds(self) -> set[Kind] | None:
         """The kinds for `FlorenceRAG.search` and `ask`; None stands for all kinds."""
         return {kind for kind in KINDS if kind in self.kind} if self.kind else None
+
+
+class RerankingCommand(QueryCommand):
+    """A command that searches, and may score the best hits again."""
+
+    reranker: Reranker = None
+    rerank_depth: Annotated[
+        int, typer.Option(metavar="N", min=1, max=MAX_COUNT, help="How many of the best hits the reranker scores.")
+    ] = 20
+    rerank_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS", min=1, help="The most milliseconds for it, per query; the other hits keep their places."
+        ),
+    ] = None
+
+    def retrieval_config(self, **weights: float) -> "RetrievalConfig":
+        """Return how the database is searched, with weights of its branches."""
+        from florence_rag.retrieval.config import RetrievalConfig
+
+        settings: dict[str, Any] = dict(weights)
+        return RetrievalConfig(rerank_depth=self.rerank_depth, rerank_budget_ms=self.rerank_budget, **settings)
 
 
 class EmbeddingCommand(RAGCommand):

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from florence_rag.cli.command import Command, CommandGroup, DatabaseCommand, QueryCommand
+from florence_rag.cli.command import Command, CommandGroup, DatabaseCommand, RerankingCommand
 from florence_rag.cli.options import (
     Filter,
     Model,
-    Reranker,
     absolute_path,
     check_output_file,
     check_output_folder,
@@ -69,7 +68,7 @@ class Build(DatabaseCommand):
         self.print(record, plain(f"{len(built.queries)} queries in {self.folder}: {listed}"))
 
 
-class Run(QueryCommand):
+class Run(RerankingCommand):
     """Search a database for each query of a test set, print how well it ranks, and write the rankings for `compare`."""
 
     folder: EvalSetFolder
@@ -87,16 +86,14 @@ class Run(QueryCommand):
             help="Leave these branches of the search out. Repeatable.",
         ),
     ] = None
-    reranker: Reranker = None
     model: Model = None
 
     def run(self) -> None:
         from florence_rag.evaluation.eval_set import EvalSet
         from florence_rag.evaluation.ranking import measure, run_queries, write_run
-        from florence_rag.retrieval.config import RetrievalConfig
 
-        weights: dict[str, Any] = {f"{branch}_weight": 0.0 for branch in self.without or ()}
-        config, queries = RetrievalConfig(**weights), EvalSet.read(self.folder)
+        config = self.retrieval_config(**{f"{branch}_weight": 0.0 for branch in self.without or ()})
+        queries = EvalSet.read(self.folder)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
             run = run_queries(queries, rag.context, config, kinds=self.kinds, filter=self.filter, track=track_items)
         write_run(run, self.run_file)

@@ -10,14 +10,13 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from florence_rag.cli.command import QueryCommand, RAGCommand
+from florence_rag.cli.command import QueryCommand, RAGCommand, RerankingCommand
 from florence_rag.cli.options import (
     VQA,
     ContactSheet,
     Count,
     Filter,
     Model,
-    Reranker,
     absolute_path,
     check_output_folder,
 )
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from florence_rag.types import Box, Frame, Hit
 
 
-class Search(QueryCommand):
+class Search(RerankingCommand):
     """Find images, clips, pages and passages by a text, by an image, or by both together."""
 
     text: Annotated[str | None, typer.Argument(help="A description of what you are looking for.")] = None
@@ -70,7 +69,6 @@ class Search(QueryCommand):
             help="Also draw each image that was found, warmer where it shows what you look for.",
         ),
     ] = None
-    reranker: Reranker = None
     model: Model = None
 
     def run(self) -> None:
@@ -84,6 +82,7 @@ class Search(QueryCommand):
         if not self.like:  # before the models are loaded
             to_query(self.text, frame, box)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
+            rag.retriever.config = self.retrieval_config()
             parts = read_examples(rag.index, self.like or (), self.unlike or (), files=True)
             query = to_query(self.text, frame, box, parts)
             hits = rag.search(
@@ -187,7 +186,7 @@ class Moments(RAGCommand):
         self.print({"moments": moments}, Group(*lines))
 
 
-class Ask(QueryCommand):
+class Ask(RerankingCommand):
     """Answer a question, with a confidence and citations. With --image, answer it about that image only."""
 
     question: Annotated[str, typer.Argument(help="A question about what the images show or the texts say.")]
@@ -213,7 +212,6 @@ class Ask(QueryCommand):
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare what the answer states with the images and passages it cites.")
     ] = False
-    reranker: Reranker = None
     model: Model = None
 
     def run(self) -> None:
@@ -224,6 +222,7 @@ class Ask(QueryCommand):
         self._check_image()
         llm = open_chat_model(self.llm) if self.llm else None
         with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
+            rag.retriever.config = self.retrieval_config()
             answer = rag.ask(
                 self.question,
                 k=self.k,

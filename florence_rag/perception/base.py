@@ -165,6 +165,11 @@ class LimitedVocabulary(Protocol):
         ...
 
 
+def knows(model: object, text: str) -> bool:
+    """Return whether a model knows all words of a text, as far as it can tell."""
+    return not isinstance(model, LimitedVocabulary) or model.knows(text)
+
+
 @runtime_checkable
 class Detector(Protocol):
     """Finds the objects in images."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from florence_rag.errors import ModelError
 from florence_rag.models.registry import read_json
-from florence_rag.perception.base import LimitedVocabulary, VisualQA, VQAResult
+from florence_rag.perception.base import VisualQA, VQAResult, knows
 from florence_rag.types import Frame
 
 CALIBRATION_FILE = "vqa_calibration.json"
@@ -92,7 +92,7 @@ class CalibratedVQA:
 
     def knows(self, text: str) -> bool:
         """Return whether the model knows all words of a text, as far as it can tell."""
-        return not isinstance(self.uncalibrated, LimitedVocabulary) or self.uncalibrated.knows(text)
+        return knows(self.uncalibrated, text)
 
 
 def _log_odds(confidence: float | np.ndarray) -> np.ndarray:

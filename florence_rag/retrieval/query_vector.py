@@ -32,11 +32,13 @@ class QueryVector:
         positive: The mean (D,) of the positive parts.
         negative: What is subtracted from it (D,), which is zero without negative parts.
         image_share: The share of images in the positive weights, in [0, 1].
+        texts: The positive texts, as they were embedded.
     """
 
     positive: np.ndarray
     negative: np.ndarray
     image_share: float = 0.0
+    texts: tuple[str, ...] = ()
 
     @property
     def difference(self) -> np.ndarray:
@@ -74,14 +76,15 @@ def embed_query(context: Context, query: Query) -> QueryVector:
     """Return the vector of a query in the space of the embedder."""
     parts = [*query.positive, *query.negative]
     rows = np.empty((len(parts), context.models.embedder.info.dimension), dtype=np.float32)
-    if texts := [(i, part.text) for i, part in enumerate(parts) if part.text]:
-        rows[[i for i, _ in texts]] = embed_queries(context.models.embedder, [subject_of(text) for _, text in texts])
+    if subjects := {i: subject_of(part.text) for i, part in enumerate(parts) if part.text}:
+        rows[list(subjects)] = embed_queries(context.models.embedder, list(subjects.values()))
     if images := [i for i, part in enumerate(parts) if part.image is not None or part.box]:
         rows[images] = context.models.embedder.embed_images([_view(context, parts[i]) for i in images])
     if stored := [(i, part.id) for i, part in enumerate(parts) if part.id and not part.box]:
         rows[[i for i, _ in stored]] = context.index.vectors([id for _, id in stored])
     vector = combine_vectors(rows, [part.weight for part in parts])
-    return replace(vector, image_share=1 - query.text_share)
+    texts = tuple(text for i, text in subjects.items() if parts[i].weight > 0)
+    return replace(vector, image_share=1 - query.text_share, texts=texts)
 
 
 def embed_text_parts(embedder: TextEmbedder, query: Query) -> np.ndarray | None:

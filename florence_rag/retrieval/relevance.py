@@ -23,6 +23,7 @@ import numpy as np
 from florence_rag.retrieval.background import Background, BackgroundSample
 from florence_rag.retrieval.evidence import TermMatch
 from florence_rag.retrieval.query_vector import QueryVector
+from florence_rag.tokenize import content_words
 from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 DEFAULT_MIN_RELEVANCE = 0.2
@@ -49,6 +50,7 @@ class Calibration:
         typical_deviation: Its standard deviation.
         log_rows: The weight of the logarithm of the number of rows of the sample: more rows have more near misses.
         generic: The weight of the mean cosine to everyday texts, which says how little the model knows the words.
+        unknown: The weight of the share of the query's words that the model was not trained with.
     """
 
     similarity: float
@@ -59,16 +61,22 @@ class Calibration:
     typical_deviation: float
     log_rows: float = 0.0
     generic: float = 0.0
+    unknown: float = 0.0
 
-    def probabilities(self, cosines: np.ndarray, query: QueryVector, background: Background) -> np.ndarray:
-        """Return the probabilities that chunks with these cosines (N,) to the positive parts are relevant."""
+    def probabilities(
+        self, cosines: np.ndarray, query: QueryVector, background: Background, unknown: float = 0.0
+    ) -> np.ndarray:
+        """Return the probabilities that chunks with these cosines (N,) to the positive parts are relevant.
+
+        `unknown` is the share of the query's words that the model was not trained with.
+        """
         positive = background.sample @ query.positive
         rows = len(positive)
         shrunk = rows / (rows + PRIOR_ROWS)
         mean = shrunk * (positive.mean() - self.typical_mean) if rows else 0.0
         deviation = shrunk * (positive.std() - self.typical_deviation) if rows else 0.0
         by_query = self.mean * mean + self.deviation * deviation + self.log_rows * math.log(max(rows, 1))
-        by_query += self.generic * float((background.texts @ query.positive).mean())
+        by_query += self.generic * float((background.texts @ query.positive).mean()) + self.unknown * unknown
         probabilities: np.ndarray = _logistic(self.similarity * cosines + by_query + self.offset)
         return probabilities
 
@@ -89,6 +97,13 @@ def calibration_of(embedder: EmbedderInfo) -> Mapping[str, Calibration]:
     return _calibrations().get(embedder.fingerprint, {})
 
 
+def unknown_share(texts: Collection[str], embedder: EmbedderInfo) -> float:
+    """Return the share of the words of texts that an embedder was not trained with; 0 if its words are not listed."""
+    vocabulary = str(_tables().get(embedder.fingerprint, {}).get("vocabulary", "")).split()
+    wanted = {word for text in texts for word in content_words(text)}
+    return len(wanted.difference(vocabulary)) / len(wanted) if vocabulary and wanted else 0.0
+
+
 def usual_min_relevance(embedder: EmbedderInfo) -> float:
     """Return the relevance below which answers and tools leave hits out."""
     return float(_tables().get(embedder.fingerprint, {}).get("min_relevance", DEFAULT_MIN_RELEVANCE))
@@ -106,6 +121,7 @@ def weigh_cosines(
     for hit in hits:
         by_kind[hit.kind].append(hit)
     weighed: dict[str, float] = {}
+    unknown = unknown_share(query.texts, embedder)
     for kind, some in by_kind.items():
         background = sample.of(kind, len(some), query.image_share)
         cosines = np.linalg.norm(query.difference) * np.array([hit.score for hit in some])
@@ -113,7 +129,7 @@ def weigh_cosines(
             cosines += (background.sample @ query.negative).mean()
         calibration = None if query.image_share else calibration_of(embedder).get(kind)
         if calibration:
-            probabilities = calibration.probabilities(cosines, query, background)
+            probabilities = calibration.probabilities(cosines, query, background, unknown)
         else:
             probabilities = weigh_distances(background.distances(cosines))
         weighed.update(zip((hit.id for hit in some), probabilities.tolist(), strict=True))

@@ -79,7 +79,8 @@ class QuestionAnswering:
         least = self._retriever.min_relevance if min_relevance is None else check_relevance(min_relevance)
         answerer: Answerer | LLMAnswerer
         if llm is not None:
-            answerer = LLMAnswerer(self._retriever, open_chat_model(llm), self._context.images.frames, self._llm)
+            load_images, matcher = self._context.images.frames, self._context.models.matcher
+            answerer = LLMAnswerer(self._retriever, open_chat_model(llm), load_images, self._llm, matcher)
         else:
             models = self._context.models
             vqa: LazyValue[VisualQA] = models.require_vqa()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from florence_rag.answering.base import split_by_relevance
+from florence_rag.answering.base import match_images, split_by_relevance
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.index.rows import MAX_ID_BYTES, id_bytes
@@ -139,9 +139,11 @@ class Tool(ABC):
             return result
         return replace(result, artifact={**result.artifact, "images": [image.to_dict() for image in result.images]})
 
-    def _relevant(self, hits: Sequence[Hit], nothing: str) -> tuple[list[Hit], str]:
-        """Return the hits that are relevant enough, and what to say if none is: `nothing`, or what the best one has."""
+    def _relevant(self, text: str, hits: Sequence[Hit], nothing: str) -> tuple[list[Hit], str]:
+        """Return the hits that are relevant to a text, and what to say if none is: `nothing`, or what the best has."""
         least = self.rag.retriever.min_relevance
+        if least:
+            hits = match_images(hits, text, self.rag.models.matcher, self.rag.context.images.frames)
         relevant, others = split_by_relevance(hits, least)
         if not others:
             return relevant, nothing

@@ -41,7 +41,7 @@ class FindVideoMoment(Tool):
         query = check_query_text(query)
         within = {"source": self._source_of(video)} if video and video.strip() else None
         found = self.rag.find_moments(query, check_k(k), filter=within)
-        hits, nothing = self._relevant(found, "There may be no videos in the index.")
+        hits, nothing = self._relevant(query, found, "There may be no videos in the index.")
         if not hits:
             return ToolResult(f"No moment was found for {quoted(query, 80)}. {nothing}", {"moments": []})
         moments = [hit_to_moment(hit) for hit in hits]

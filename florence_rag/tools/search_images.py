@@ -53,7 +53,7 @@ class SearchImages(Tool):
         )
         advice = "Try other words, or omit kinds and filter."
         # The nearest to examples are wanted, however near.
-        hits, nothing = (found, advice) if parts else self._relevant(found, advice)
+        hits, nothing = (found, advice) if parts else self._relevant(query, found, advice)
         if not hits:
             return ToolResult.of_hits(f"Nothing was found for {quoted(query, 80)}. {nothing}", hits)
         return ToolResult.of_hits(f"{counted(hits, 'result')} for {quoted(query, 80)}, best first:", hits)

@@ -115,17 +115,12 @@ def test_langchain_understands_the_messages():
 
 
 def test_a_model_without_relevant_hits_is_not_called():
-    unlikely = [replace(each, relevance=0.2) for each in HITS if each.kind != "clip"]
+    unlikely = [replace(each, relevance=0.2) for each in HITS]
     for hits in ([], unlikely):
         asked = answerer("A bus [1].", hits=hits)
         answer = asked.ask("Is the bus late?", min_relevance=0.5)
         assert (answer.status, answer.confidence, answer.citations) == ("not_found", None, ())
         assert len(answer.considered) == len(hits)
-
-
-def test_clips_are_kept_because_their_relevance_is_too_low():
-    clips = [replace(each, relevance=0.0) for each in HITS if each.kind == "clip"]
-    assert answerer("A bus [1].", hits=clips).ask("Is the bus late?", min_relevance=0.5).status != "not_found"
 
 
 def test_an_empty_question_is_refused():

@@ -104,7 +104,33 @@ def test_an_empty_index_has_no_answer():
 def with_relevance(vqa, **relevance):
     """Return an Answerer over red images with these relevances."""
     hits = [replace(hit(name), relevance=value) for name, value in relevance.items()]
-    return Answerer(FixedSearch(hits), loaded(vqa), lambda _: (color_frame("red"),), matcher=loaded(ColorVQA()))
+    return Answerer(FixedSearch(hits), loaded(vqa), lambda _: (color_frame("red"),))
+
+
+@pytest.mark.parametrize("question", ["Is it red?", "red"])
+def test_a_matcher_that_sees_the_images_decides_with_the_search_what_is_relevant(question):
+    hits = [replace(hit(name), relevance=0.3) for name in ("red", "blue")]
+    captioned = replace(hit("green"), relevance=0.9, term_share=1.0)
+    answering = Answerer(
+        FixedSearch([*hits, captioned]),
+        loaded(ScriptedVQA({"": ("yes", 0.9)})),
+        lambda each: (color_frame(each.id),),
+        AnsweringConfig(rank_weight=0.0),
+        matcher=loaded(ColorVQA()),
+    )
+    relevance = {each.id: each.relevance for each in answering.ask(question, min_relevance=0.5).citations}
+    assert relevance["red"] == pytest.approx(1 / (1 + np.sqrt(0.7 / 0.3 * 0.01 / 0.99)))
+    assert "blue" not in relevance and relevance.get("green", 0.9) == 0.9
+
+
+def test_a_matcher_that_does_not_know_a_word_decides_nothing():
+    class Limited(ColorVQA):
+        def knows(self, text):
+            return "car" not in text
+
+    answering = replace(with_relevance(ScriptedVQA({"": ("yes", 0.9)}), a=0.3), matcher=loaded(Limited()))
+    assert answering.ask("Is it red?", min_relevance=0.5).status == "answered"
+    assert answering.ask("Is the car red?", min_relevance=0.5).status == "not_found"
 
 
 def test_hits_that_are_not_relevant_are_not_examined():

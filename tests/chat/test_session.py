@@ -64,8 +64,8 @@ def test_the_stream_ends_with_the_turn(rag):
     assert chat.history == [turn]
 
 
-def test_results_that_are_not_relevant_are_left_out_by_default(rag):
-    red, nothing = (rag.chat().ask(text) for text in ("red", "a lonely elephant"))
+def test_results_that_are_not_relevant_are_left_out(rag):
+    red, nothing = (rag.chat(min_relevance=0.5).ask(text) for text in ("red", "a lonely elephant"))
     assert [hit.source.rsplit("/", 1)[-1] for hit in red.hits] == ["red.png"]
     assert (nothing.hits, nothing.answer.status) == ((), "not_found")
 

@@ -1,18 +1,31 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
+import florence_rag
 from florence_rag.context import Context, Models
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
+from florence_rag.models.registry import TINY
 from florence_rag.retrieval import relevance
 from florence_rag.retrieval.background import Background, BackgroundSample
 from florence_rag.retrieval.evidence import QueryTerms
 from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.retrieval.query_vector import QueryVector
-from florence_rag.retrieval.relevance import DEFAULT_MIN_RELEVANCE, Calibration, combine, weigh_cosines, weigh_terms
+from florence_rag.retrieval.relevance import (
+    DEFAULT_MIN_RELEVANCE,
+    Calibration,
+    combine,
+    unknown_share,
+    weigh_cosines,
+    weigh_terms,
+)
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.testing import ColorEmbedder, MemoryIndex, SynonymEmbedder, color_frame
-from florence_rag.types import Chunk, Hit, Locator, Source
+from florence_rag.types import Chunk, EmbedderInfo, Hit, Locator, Source
 
 UP = QueryVector(np.array([1.0, 0.0]), np.zeros(2))
 CALIBRATION = Calibration(10.0, 0.0, 0.0, -5.0, typical_mean=0.0, typical_deviation=0.1)
@@ -104,6 +117,27 @@ def test_few_rows_hardly_change_the_typical_background():
         calibration.probabilities(np.zeros(1), UP, background(np.full((rows, 2), 0.6)))[0] for rows in (0, 3, 1000)
     )
     assert none == 0.5 and 0.5 < three < 0.75 and many > 0.95
+
+
+def test_words_that_the_model_was_not_trained_with_lower_the_probability():
+    calibration = replace(CALIBRATION, unknown=-8.0)
+    known, unknown = (calibration.probabilities(np.array([0.9]), UP, background([]), share)[0] for share in (0.0, 0.5))
+    assert known > 0.9 > 0.6 > unknown
+
+
+def test_the_words_of_a_listed_vocabulary_are_known():
+    tiny = EmbedderInfo(TINY, next(iter(relevance._tables())), 512, "")
+    for text, share in (("a red car", 0), ("a red guitar", 0.5), ("quantum banana zebra", 1), ("", 0)):
+        assert unknown_share([text], tiny) == share
+    assert unknown_share(["quantum banana zebra"], ColorEmbedder.info) == 0
+
+
+def test_each_word_of_the_vocabulary_is_one_token_of_the_model():
+    (table,) = relevance._tables().values()
+    folder = Path(florence_rag.__file__).parent / "assets" / "florence_tiny" / "florence"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words = table["vocabulary"].split()
+    assert [word for word in words if len(tokenizer.encode(word, add_special_tokens=False)) != 1] == []
 
 
 def test_the_sample_is_read_again_when_a_search_finds_more_than_it_holds(colors_index):
