@@ -164,7 +164,8 @@ class FileIngestor:
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
         index = self.context.index
-        run = IngestRun(index, len(diff.changed), progress=options.get("progress") or self.default_progress())
+        progress = options.get("progress")
+        run = IngestRun(index, len(diff.changed), progress=self.default_progress() if progress is None else progress)
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:
