@@ -116,3 +116,21 @@ def databases_are_closed() -> Iterator[None]:
     for database in left_open.values():
         database.stop()
     assert not left_open
+
+
+@pytest.fixture
+def without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets engines of Milvus Lite answer everybody, as a server without users does."""
+    from florence_rag.index.lite.access import TokenAccess  # most tests need no store
+
+    monkeypatch.setattr(TokenAccess, "intercept_service", lambda self, continuation, call: continuation(call))
+
+
+@pytest.fixture
+def engine_uri(tmp_path: Path, without_tokens: None) -> Iterator[str]:
+    """Runs a Milvus Lite engine behind a port, which to the index is a server that several machines share."""
+    from florence_rag.index.lite.internals import LiteEngine
+
+    engine = LiteEngine(tmp_path / "engine.db")
+    yield f"http://127.0.0.1:{engine.own_endpoint.port}"
+    engine.stop()

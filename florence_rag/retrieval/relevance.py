@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from florence_rag.tokenize import content_words
 from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 DEFAULT_MIN_RELEVANCE = 0.2
-"""The relevance below which answers and tools leave hits out, for embedders whose cosines nobody has calibrated."""
+"""The relevance below which answers and tools leave hits out, unless the calibration of the embedder names another."""
 PRIOR_ROWS = 10
 """The weight of the typical mean and deviation, in rows of the sample, because a small collection shows little."""
 _COLLECTION_ROWS = 50
@@ -98,10 +99,14 @@ def calibration_of(embedder: EmbedderInfo) -> Mapping[str, Calibration]:
 
 
 def unknown_share(texts: Collection[str], embedder: EmbedderInfo) -> float:
-    """Return the share of the words of texts that an embedder was not trained with; 0 if its words are not listed."""
-    vocabulary = str(_tables().get(embedder.fingerprint, {}).get("vocabulary", "")).split()
-    wanted = {word for text in texts for word in content_words(text)}
-    return len(wanted.difference(vocabulary)) / len(wanted) if vocabulary and wanted else 0.0
+    """Return the share of the words of texts that an embedder was not trained with; 0 if its words are not listed.
+
+    A word before a known one only describes it more closely, as in "a shiny red car", and does not count.
+    """
+    vocabulary = set(str(_tables().get(embedder.fingerprint, {}).get("vocabulary", "")).split())
+    pairs = [pair for text in texts for pair in pairwise([*content_words(text), ""])]
+    unknown = sum(vocabulary.isdisjoint(pair) for pair in pairs)
+    return unknown / len(pairs) if vocabulary and pairs else 0.0
 
 
 def usual_min_relevance(embedder: EmbedderInfo) -> float:

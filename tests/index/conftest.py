@@ -1,11 +1,8 @@
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from florence_rag.index.lite.access import TokenAccess
-from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
@@ -29,20 +26,6 @@ def open_index(db: str, embedder: EmbedderInfo) -> Iterator[Callable[..., Milvus
     yield open_it
     for index in opened:
         index.chunks.connection.close()
-
-
-@pytest.fixture
-def without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets engines of Milvus Lite answer everybody, as a server without users does."""
-    monkeypatch.setattr(TokenAccess, "intercept_service", lambda self, continuation, call: continuation(call))
-
-
-@pytest.fixture
-def engine_uri(tmp_path: Path, without_tokens: None) -> Iterator[str]:
-    """Runs a Milvus Lite engine behind a port, which to the index is a server that several machines share."""
-    engine = LiteEngine(tmp_path / "engine.db")
-    yield f"http://127.0.0.1:{engine.own_endpoint.port}"
-    engine.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,6 @@ from PIL import Image
 from florence_rag.context import Models
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index import store_client
-from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.ray_engine import RayConfig, RayEngine
@@ -74,12 +73,10 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch) -> Iterator[str]:
+def server(engine_uri, monkeypatch) -> str:
     """Milvus Lite over gRPC: to us a server, which it says it is not."""
     monkeypatch.setattr(store_client, "server_problem", lambda version: "")
-    engine = LiteEngine(tmp_path / "engine.db")
-    yield f"http://127.0.0.1:{engine.port}"
-    engine.stop()
+    return engine_uri
 
 
 def on_ray(embedder: ColorEmbedder = EMBEDDER):

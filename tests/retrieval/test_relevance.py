@@ -127,7 +127,8 @@ def test_words_that_the_model_was_not_trained_with_lower_the_probability():
 
 def test_the_words_of_a_listed_vocabulary_are_known():
     tiny = EmbedderInfo(TINY, next(iter(relevance._tables())), 512, "")
-    for text, share in (("a red car", 0), ("a red guitar", 0.5), ("quantum banana zebra", 1), ("", 0)):
+    shares = {"a red car": 0, "a shiny red car": 0, "a red guitar": 0.5, "quantum banana zebra": 1, "": 0}
+    for text, share in shares.items():
         assert unknown_share([text], tiny) == share
     assert unknown_share(["quantum banana zebra"], ColorEmbedder.info) == 0
 
