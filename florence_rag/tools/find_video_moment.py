@@ -40,9 +40,10 @@ class FindVideoMoment(Tool):
         """Return a numbered list, and moments with start_s, end_s and link in the artifact. Raises InputError."""
         query = check_query_text(query)
         within = {"source": self._source_of(video)} if video and video.strip() else None
-        found = self.rag.find_moments(query, check_k(k), filter=within)
-        hits, nothing = self._relevant(query, found, "There may be no videos in the index.")
+        # The nearest moments are wanted, however near: what passes in front of other things is hardly recognized.
+        hits = self.rag.find_moments(query, check_k(k), filter=within)
         if not hits:
+            nothing = "There may be no videos in the index."
             return ToolResult(f"No moment was found for {quoted(query, 80)}. {nothing}", {"moments": []})
         moments = [hit_to_moment(hit) for hit in hits]
         links = [

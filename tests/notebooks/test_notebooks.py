@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 PRINTED = {
-    "chat": ["how many dogs", "purple", "The house is yellow [1]."],
+    "chat": ["how many dogs", "orange [1]", "The bus is red [1]."],
     "evaluate": ["9 queries", "all MRR@10", "p 0."],
     "fine_tune": ["images to learn from", "results show the digit"],
     "quickstart": ['"blue" (confidence', "Highest attention: left"],
