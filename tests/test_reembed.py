@@ -179,6 +179,7 @@ def test_the_index_serves_with_the_old_model_until_the_switch(rag, turned):
     assert rag.index.embedder == ColorEmbedder.info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_after", [0, 1, 6, 10])
 def test_after_a_kill_while_embedding_only_the_rest_is_embedded(rag, turned, open_rag, dies_after):
     turned.dies_after = dies_after
@@ -196,6 +197,7 @@ def test_after_a_kill_while_embedding_only_the_rest_is_embedded(rag, turned, ope
     assert turned.seen == 11 - done
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_from_outside_can_be_continued(rag, turned, open_rag, db):
     before = rows(rag.index)
     rag.close()
@@ -214,6 +216,7 @@ def test_a_run_that_is_killed_from_outside_can_be_continued(rag, turned, open_ra
     assert rows(rag.index) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", range(7))
 def test_after_a_kill_in_any_write_the_next_run_has_the_same_result_as_without_it(
     rag, turned, open_rag, monkeypatch, db, calls

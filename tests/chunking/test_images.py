@@ -310,6 +310,7 @@ def test_an_image_with_broken_exif_is_read():
     assert read_image(data).shape == (120, 160, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [*FORMS, "progressive", "palette"])
 @given(cut=st.floats(0, 1), hole=st.tuples(st.floats(0, 1), st.binary(max_size=40)))
 def test_damage_anywhere_gives_an_image_or_a_media_error(form, cut, hole):

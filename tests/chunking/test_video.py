@@ -278,6 +278,7 @@ def small(tmp_path_factory) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [suffix for suffix, _ in CONTAINERS])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(cut=st.floats(0, 1), at=st.floats(0, 1), hole=st.binary(max_size=40))

@@ -76,6 +76,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("is_first", [True, False])
@@ -120,6 +121,7 @@ JOINED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "codec", "rate"), JOINED)
 @pytest.mark.parametrize("frames", ["all", "key"])
 def test_videos_that_were_joined_as_bytes_are_seen_whole(tmp_path, suffix, codec, rate, frames):

@@ -130,6 +130,7 @@ def test_two_images_with_one_number_are_an_error(data):
         evaluate_vqa(unscored(data, data / "gone"), VQA, "scripted")
 
 
+@pytest.mark.slow
 def test_the_tiny_model_answers_about_synthetic_scenes(scenes):
     from florence_rag.loading.loaders import VQA
     from florence_rag.loading.model_loader import load_model

@@ -169,6 +169,7 @@ def test_a_missing_weight_is_named() -> None:
         unicl_model(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout",
     ["unicl", "unicl with other names", "meter over clip", pytest.param("meter over swin", marks=pytest.mark.slow)],

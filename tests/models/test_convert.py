@@ -228,6 +228,7 @@ def fetcher(tmp_path, monkeypatch):
     return LocalFetcher(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_converted_once_and_again_when_it_changes(fetcher, dual_encoder):
     folder = converted_folder(find_model(str(dual_encoder)), fetcher)
     assert open_strictly(FlorenceModel, folder, device="cpu").config.projection_dim == 48

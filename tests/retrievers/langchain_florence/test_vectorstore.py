@@ -64,6 +64,7 @@ def ids(documents):
 # Images
 
 
+@pytest.mark.slow
 def test_images_and_texts_are_found_by_either(walls, folder):
     assert set(ids(walls.similarity_search("blue", k=2))) == {"b", "sea"}
     assert set(ids(walls.similarity_search_by_image(folder / "blue.png", k=2))) == {"b", "sea"}

@@ -182,6 +182,7 @@ def expected(simple, wanted):
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=20 if SERVER else 250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(joined(CONDITIONS | joined(CONDITIONS)))
 def test_filters_find_what_the_store_of_llama_index_finds(stores, wanted):

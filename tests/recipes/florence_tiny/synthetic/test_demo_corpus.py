@@ -62,6 +62,7 @@ def test_a_layout_is_parsed():
     assert scene == Scene((car, tree, hydrant), Backdrop("evening", "plain"), 3)
 
 
+@pytest.mark.slow
 def test_the_corpus_has_all_files_and_equal_bytes_every_time(corpus, tmp_path):
     write_demo_corpus(tmp_path)
     first = digests(corpus)
@@ -70,6 +71,7 @@ def test_the_corpus_has_all_files_and_equal_bytes_every_time(corpus, tmp_path):
     assert set(first) == expected and len(photo_scenes()) == 24
 
 
+@pytest.mark.slow
 def test_the_package_ships_the_corpus_that_the_recipe_draws(tmp_path):
     """Encoders may write other bytes on another machine, so pixels and texts are compared."""
     write_assets(tmp_path)

@@ -36,6 +36,7 @@ def test_a_square_image_is_the_wide_one_resized():
     assert np.abs(np.asarray(squashed).astype(int) - pixels(scene, (112, 112))).mean() < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATEGORIES)
 @pytest.mark.parametrize("color", COLORS)
 def test_the_color_of_an_object_covers_much_of_it(name, color):
