@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pymilvus.client.prepare import Prepare
@@ -77,3 +80,19 @@ def test_a_collection_may_be_created_again_with_other_fields(index):
         connection.upsert("again", [row | dict.fromkeys(fields, "x")])
         assert connection.rows_of("again", ["a"], [*fields])["a"] == {"id": "a"} | dict.fromkeys(fields, "x")
         connection.drop("again")
+
+
+def test_the_first_search_imports_no_sparse_matrices(tmp_path):
+    """If several threads searched first at once, each would meet the half of a module that another one imports."""
+    code = f"""
+import sys
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColorEmbedder
+
+with MilvusIndex.open({str(tmp_path / "x.db")!r}, ColorEmbedder.info) as index:
+    before = set(sys.modules)
+    index.search_vector(ColorEmbedder().embed_texts(["red"])[0], 1)
+    print([name for name in set(sys.modules) - before if name.startswith("scipy")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
