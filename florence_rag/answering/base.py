@@ -91,6 +91,13 @@ def clipped(probability: float, least: float) -> float:
     return min(max(probability, least), 1.0 - least)
 
 
+def split_by_match(
+    hits: Sequence[Hit], text: str, least: float, matcher: LazyValue[Matcher] | None, load_frames: LoadFrames
+) -> tuple[list[Hit], list[Hit]]:
+    """Do the same as `split_by_relevance`, after `match_images`; without a threshold no image is matched."""
+    return split_by_relevance(match_images(hits, text, matcher, load_frames) if least else hits, least)
+
+
 def split_by_relevance(hits: Sequence[Hit], least: float) -> tuple[list[Hit], list[Hit]]:
     """Return the hits whose relevance is at least this or not known, and the others, in their order.
 

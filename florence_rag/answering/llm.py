@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, match_images, not_found, split_by_relevance
+from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, not_found, split_by_match
 from florence_rag.context import LazyValue
 from florence_rag.errors import MissingExtraError, ModelError, first_line
 from florence_rag.index.base import Filter
@@ -101,9 +101,7 @@ class LLMAnswerer:
         """
         question = check_question(question)
         hits = self.retriever.search(question, k=k, kinds=kinds, filter=filter)
-        if min_relevance:
-            hits = match_images(hits, question, self.matcher, self.load_frames)
-        relevant, others = split_by_relevance(hits, min_relevance)
+        relevant, others = split_by_match(hits, question, min_relevance, self.matcher, self.load_frames)
         return self.ask_about(question, relevant) if relevant else not_found(others, min_relevance)
 
     def ask_about(self, question: str, hits: Sequence[Hit]) -> Answer:

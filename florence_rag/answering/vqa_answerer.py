@@ -21,8 +21,8 @@ from florence_rag.answering.base import (
     clipped,
     frames_or_skip,
     is_judged_by_image,
-    match_images,
     not_found,
+    split_by_match,
     split_by_relevance,
     with_match,
 )
@@ -99,10 +99,7 @@ class Answerer:
         question = check_question(question)
         chosen = set(KINDS if kinds is None else kinds)
         if not is_question(question):
-            hits = self._search(question, k, chosen, filter)
-            if min_relevance:
-                hits = match_images(hits, question, self.matcher, self.load_frames)
-            return self._look_up(question, hits, min_relevance)
+            return self._look_up(question, self._search(question, k, chosen, filter), min_relevance)
         competing = self.config.oversample * k if self.matcher else k  # only a matcher can prefer a later hit
         found = self._search(question, competing, chosen - {"text"}, filter)
         candidates = self._candidates(question, found)
@@ -120,7 +117,7 @@ class Answerer:
 
     def _look_up(self, text: str, hits: Sequence[Hit], min_relevance: float) -> Answer:
         """Return the best hits of a text that is not a question, without asking a model."""
-        relevant, others = split_by_relevance(hits, min_relevance)
+        relevant, others = split_by_match(hits, text, min_relevance, self.matcher, self.load_frames)
         quotes = {each.hit.id: each.quote for each in _quote(text, relevant[: self.config.max_citations])}
         cited = tuple(Citation.of(hit, quote=quotes.get(hit.id, "")) for hit in relevant[: self.config.max_citations])
         if cited:

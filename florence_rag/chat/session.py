@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import PurePath
 from typing import TypedDict, Unpack
 
-from florence_rag.answering.base import match_images, not_found, split_by_relevance
+from florence_rag.answering.base import not_found, split_by_match, split_by_relevance
 from florence_rag.answering.budget import Budget
 from florence_rag.answering.extractive import quote_nearby
 from florence_rag.answering.llm import ChatModel, open_chat_model, reply_to_answer, stream_reply
@@ -323,9 +323,7 @@ class Chat:
 
     def _split(self, text: str, hits: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
         """Return the relevant hits of a text, and the others."""
-        if self._least:
-            hits = match_images(hits, text, self._context.models.matcher, self._context.images.frames)
-        return split_by_relevance(hits, self._least)
+        return split_by_match(hits, text, self._least, self._context.models.matcher, self._context.images.frames)
 
     def _search_for_llm(self, request: Request, given: Frame | None) -> list[Hit]:
         if given is None and not request.text:

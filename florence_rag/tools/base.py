@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from florence_rag.answering.base import match_images, split_by_relevance
+from florence_rag.answering.base import split_by_match
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.index.rows import MAX_ID_BYTES, id_bytes
@@ -142,9 +142,7 @@ class Tool(ABC):
     def _relevant(self, text: str, hits: Sequence[Hit], nothing: str) -> tuple[list[Hit], str]:
         """Return the hits that are relevant to a text, and what to say if none is: `nothing`, or what the best has."""
         least = self.rag.retriever.min_relevance
-        if least:
-            hits = match_images(hits, text, self.rag.models.matcher, self.rag.context.images.frames)
-        relevant, others = split_by_relevance(hits, least)
+        relevant, others = split_by_match(hits, text, least, self.rag.models.matcher, self.rag.context.images.frames)
         if not others:
             return relevant, nothing
         best = max(others, key=lambda hit: hit.relevance or 0.0)
