@@ -320,13 +320,15 @@ class CheckedClaim:
 
     Attributes:
         text: The statement.
-        verdict: What the evidence says about it; "unknown" if nothing in it can judge the statement.
-        confidence: The confidence of the verdict, in [0, 1]; None if it is "unknown", or the model states none.
-        citation: The image, with the box of what decides, or the passage, with the sentence as quote; None if unknown.
+        verdict: What the evidence says about it; "unknown" if nothing in it can judge the statement, and "unchecked" if
+            nothing was compared, because the answer states too much.
+        confidence: The confidence of the verdict, in [0, 1]; None without a verdict, or if the model states none.
+        citation: The image, with the box of what decides, or the passage, with the sentence as quote; None without a
+            verdict.
     """
 
     text: str
-    verdict: Literal["supported", "contradicted", "unknown"]
+    verdict: Literal["supported", "contradicted", "unknown", "unchecked"]
     confidence: float | None = None
     citation: Citation | None = None
 

@@ -53,13 +53,13 @@ _TOKEN = regex.compile(r"\d+(?:[.,]\d+)*|[\p{L}\p{M}]+")
 _LEAST_WORDS = 2
 
 
-def check_passage(claim: str, passage: Iterable[str]) -> Judgment | None:
+def check_passage(claim: str, passage: Iterable["Sentence"]) -> Judgment | None:
     """Return what the sentences of a passage say about a claim; None if none of them speaks of it.
 
     A sentence that supports the claim outweighs those that contradict it.
     """
-    stated = _Statement(claim)
-    judged = ((_holds(stated, _Statement(sentence)), sentence) for sentence in passage)
+    stated = Sentence(claim)
+    judged = ((_holds(stated, sentence), sentence.text) for sentence in passage)
     given = [(probability, quote) for probability, quote in judged if probability is not None]
     if not given:
         return None
@@ -69,13 +69,14 @@ def check_passage(claim: str, passage: Iterable[str]) -> Judgment | None:
 
 
 @dataclass(frozen=True)
-class _Statement:
-    """The words of a claim or a sentence, in order; numbers in one form."""
+class Sentence:
+    """A claim or a sentence of a passage, which is read once: its words in order, with numbers in one form."""
 
     text: str
 
     @cached_property
     def tokens(self) -> list[str]:
+        """The words as they are compared, and the numbers."""
         text = regex.sub(r"(?i)\b(\w+)n['\u2019]t\b", r"\1 not", self.text)
         return [_number(token) or next(iter(words(token)), "") for token in _TOKEN.findall(text)]
 
@@ -86,18 +87,24 @@ class _Statement:
 
     @cached_property
     def terms(self) -> dict[str, None]:
+        """The stems without the numbers, in order."""
         return {token: None for token in self.content if not _is_number(token)}
 
     @cached_property
     def numbers(self) -> set[str]:
+        """The numbers."""
         return set(filter(_is_number, self.content))
 
     @cached_property
     def denied(self) -> set[str]:
         """The first word with content after each denial."""
-        rest = [self.tokens[i + 1 :] for i, token in enumerate(self.tokens) if token in _DENIALS]
-        following = (next((stem(w) for w in after if w and w not in STOP_WORDS), "") for after in rest)
-        return {word for word in following if word}
+        found, following = set(), ""
+        for token in reversed(self.tokens):
+            if token in _DENIALS:
+                found.add(following)
+            elif token and token not in STOP_WORDS:
+                following = stem(token)
+        return found - {""}
 
     def beside(self, number: str) -> set[str]:
         """Return the words next to the places of a number."""
@@ -109,7 +116,7 @@ class _Statement:
         return {word for word, token in pairwise(self.tokens) if token == number}
 
 
-def _holds(claim: _Statement, sentence: _Statement) -> float | None:
+def _holds(claim: Sentence, sentence: Sentence) -> float | None:
     """Return the probability that a claim holds by a sentence, which is the share of the words; None if it is open."""
     if len(claim.content) < _LEAST_WORDS or not claim.terms:
         return None
@@ -127,7 +134,7 @@ def _holds(claim: _Statement, sentence: _Statement) -> float | None:
     return 1 - sure if group & sentence.terms.keys() else None
 
 
-def _has_rival(claim: _Statement, sentence: _Statement, number: str) -> bool:
+def _has_rival(claim: Sentence, sentence: Sentence, number: str) -> bool:
     """Return whether a sentence has another number in the same place: next to the same word, or "in 1985"."""
     others = sentence.numbers - claim.numbers
     if any(claim.beside(number) & sentence.beside(other) for other in others):

@@ -11,6 +11,7 @@ so models that contradict each other leave the claim open.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from florence_rag.answering.claims import NUMBERS, Objects, VisualClaim
 from florence_rag.answering.judgment import Judgment
@@ -23,9 +24,22 @@ _DETECTOR_SURE = 0.9
 """The probability that a detector overlooks no object of its categories."""
 
 
-def check_image(claim: VisualClaim, frame: Frame, models: Models) -> Judgment | None:
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that claims are compared with. Its objects are detected once, for the first claim."""
+
+    frame: Frame
+    models: Models
+
+    @cached_property
+    def detected(self) -> "_Detected | None":
+        """The objects that the detector finds; None without a detector that finds all objects of its labels."""
+        return _Detected.in_frame(self.frame, self.models)
+
+
+def check_image(claim: VisualClaim, image: CheckedImage) -> Judgment | None:
     """Return what the models say about a claim; None if none of them can judge it."""
-    detected = _Detected.in_frame(frame, models)
+    frame, models, detected = image.frame, image.models, image.detected
     from_vqa = _ask(claim, frame, models)
     is_stated = from_vqa is None or from_vqa[1]
     votes = (
@@ -37,8 +51,10 @@ def check_image(claim: VisualClaim, frame: Frame, models: Models) -> Judgment | 
     if not given:
         return None
     mean = sum(given) / len(given)
-    box = _box(claim, frame, models, detected) if from_vqa or detected else None
-    return Judgment(1 - mean if claim.is_negated else mean, box, is_stated=is_stated)
+    judgment = Judgment(1 - mean if claim.is_negated else mean, is_stated=is_stated)
+    if judgment.verdict == "unknown" or not (from_vqa or detected):
+        return judgment
+    return judgment._replace(box=_box(claim, frame, models, detected))
 
 
 def _ask(claim: VisualClaim, frame: Frame, models: Models) -> tuple[float, bool] | None:

@@ -156,7 +156,9 @@ def answer_to_text(answer: Answer) -> RenderableType:
     if answer.considered:
         lines.append(plain("not relevant enough:", "dim"))
         lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.considered, start=1)]
-    lines += [_claim_to_text(claim) for claim in answer.claims or ()]
+    lines += [_claim_to_text(claim) for claim in answer.claims or () if claim.verdict != "unchecked"]
+    if left := sum(claim.verdict == "unchecked" for claim in answer.claims or ()):
+        lines.append(Text(f"unchecked: {left} more statements, because the answer states too much", "yellow"))
     others = [(text, confidence) for text, confidence in answer.candidates if text != answer.answer][:4]
     if others:
         names = ", ".join(f"{_shorten(text, MAX_CANDIDATE)} ({confidence:.2f})" for text, confidence in others)

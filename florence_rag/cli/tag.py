@@ -72,6 +72,7 @@ def _report_to_text(report: TagReport, apply: bool) -> RenderableType:
     hint = "no tag is written before the confidences are calibrated" if apply else "not written: --apply does that"
     written = "written" if report.applied else hint
     counts = f"{sure} tagged, {len(report.images) - sure} unsure, {report.tagged} by hand; {written}"
+    counts += f"; {report.deleted} left out, because they were deleted meanwhile" if report.deleted else ""
     note = (
         f"Confidences are not calibrated: tag images by hand with --as, at least {MIN_TAGGED} and usually a few more, "
         "some with and some without each tag."

@@ -1,8 +1,8 @@
 """The protocols of an index, which the stages above it use, independent of the store."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from florence_rag.errors import InputError
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 from florence_rag.validation import validate_arguments
 
+T = TypeVar("T")
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "city": ["Rome", "Oslo"]}, or an expression in the
 store's own language."""
@@ -178,11 +179,20 @@ class ChunkReader(Protocol):
 
 def with_vectors(index: ChunkReader, hits: Sequence[Hit]) -> tuple[list[Hit], np.ndarray]:
     """Return hits and their vectors (N, D), without the hits that another thread or client has deleted meanwhile."""
+    return for_present(index, hits, index.vectors)
+
+
+def for_present(index: ChunkReader, hits: Sequence[Hit], call: Callable[[list[str]], T]) -> tuple[list[Hit], T]:
+    """Call a function with the ids of hits, and return the hits and its result.
+
+    If it raises InputError because another thread or client has deleted some of the hits meanwhile, it is called again
+    without them.
+    """
     kept = list(hits)
     while True:
         ids = [hit.id for hit in kept]
         try:
-            return kept, index.vectors(ids)
+            return kept, call(ids)
         except InputError:
             known = {hit.id for hit in index.get(ids)}
             if known.issuperset(ids):

@@ -16,7 +16,7 @@ import numpy as np
 
 from florence_rag.context import Context
 from florence_rag.errors import InputError, unknown_chunk_error
-from florence_rag.index.base import Filter
+from florence_rag.index.base import ChunkIndex, Filter, for_present, with_vectors
 from florence_rag.sources.paths import path_to_uri
 from florence_rag.tasks.classifier import check_labels, label_vectors, softmax
 from florence_rag.tasks.classify import whole_images
@@ -98,6 +98,7 @@ class TagReport:
         tagged: The number of images that people had tagged, which do not change.
         quality: The cross-validated quality; None if too few images are tagged.
         applied: Whether the tags were written.
+        deleted: The number of images that somebody deleted meanwhile, which are left out.
     """
 
     images: tuple[Tagged, ...]
@@ -105,12 +106,13 @@ class TagReport:
     tagged: int
     quality: TagQuality | None
     applied: bool
+    deleted: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
         quality = {**asdict(self.quality), "f1": self.quality.f1} if self.quality else None
         rest = {"labels": list(self.labels), "tagged": self.tagged, "quality": quality, "applied": self.applied}
-        return {"images": [image.to_dict() for image in self.images], **rest}
+        return {"images": [image.to_dict() for image in self.images], **rest, "deleted": self.deleted}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,17 +203,18 @@ def ranked(labels: Sequence[str], confidences: np.ndarray) -> list[tuple[str, fl
 
 def open_tagger(context: Context, labels: Iterable[str] | None) -> IndexTagger:
     """Train a tagger on up to 5,000 tagged images of an index, for two or more tags or all that people assigned."""
-    tagged = (hit for hits in whole_images(context, {"metadata.tags": {"$ne": None}}) for hit in hits)
+    tagged = [hit for hits in whole_images(context, {"metadata.tags": {"$ne": None}}) for hit in hits]
     by_hand = {hit.id: tags for hit in tagged if (tags := _hand_tags(hit))}
     if labels is None:
         labels = sorted({tag for tags in by_hand.values() for tag in tags})
         if not labels:
             raise InputError("no image has a tag yet: give labels, or tag a few images first")
     names = check_labels(labels)
-    ids = sorted(by_hand)[:_MAX_TAGGED]
-    has = np.array([[label in by_hand[id] for label in names] for id in ids], dtype=bool).reshape(len(ids), len(names))
+    chosen = sorted((hit for hit in tagged if hit.id in by_hand), key=lambda hit: hit.id)[:_MAX_TAGGED]
+    kept, vectors = with_vectors(context.index, chosen)
+    has = np.array([[label in by_hand[hit.id] for label in names] for hit in kept], dtype=bool)
     embedder = context.models.embedder
-    known = TaggedItems(context.index.vectors(ids), has)
+    known = TaggedItems(vectors, has.reshape(len(kept), len(names)))
     tagger = train_tagger(label_vectors(embedder, names), known, embedder.capabilities.logit_scale)
     return IndexTagger(names, tagger, frozenset(by_hand))
 
@@ -225,16 +228,23 @@ def tag_images(
     tagger = open_tagger(context, labels)
     quality = cross_validate(tagger.tagger.labels, tagger.tagger.known, threshold)
     apply = apply and quality is not None  # a confidence that is not calibrated must not fill the metadata
-    images: list[Tagged] = []
+    images, deleted = [], 0
     for hits in whole_images(context, filter):
-        untagged = {hit.id: hit for hit in hits if hit.id not in tagger.by_hand}
-        predicted = tagger.predict([*untagged.values()], context.index.vectors([*untagged]), threshold)
-        images += predicted
+        untagged = [hit for hit in hits if hit.id not in tagger.by_hand]
+        kept, vectors = with_vectors(context.index, untagged)
+        predicted = {image.id: image for image in tagger.predict(kept, vectors, threshold)}
         if apply and predicted:
-            tags = {image.id: dict(image.tags) for image in predicted}
-            metadata = {id: _with_tags(hit.metadata, [*tags[id]], tags[id]) for id, hit in untagged.items()}
-            context.index.update_metadata(metadata)
-    return TagReport(tuple(images), tagger.labels, len(tagger.by_hand), quality, apply)
+            kept = _write(context.index, kept, predicted)
+        images += [predicted[hit.id] for hit in kept]
+        deleted += len(untagged) - len(kept)
+    return TagReport(tuple(images), tagger.labels, len(tagger.by_hand), quality, apply, deleted)
+
+
+def _write(index: ChunkIndex, hits: Sequence[Hit], predicted: Mapping[str, Tagged]) -> list[Hit]:
+    """Write the predicted tags of images, and return those that still exist."""
+    tags = {id: dict(image.tags) for id, image in predicted.items()}
+    metadata = {hit.id: _with_tags(hit.metadata, [*tags[hit.id]], tags[hit.id]) for hit in hits}
+    return for_present(index, hits, lambda ids: index.update_metadata({id: metadata[id] for id in ids}))[0]
 
 
 def cross_validate(labels: np.ndarray, known: TaggedItems, threshold: float) -> TagQuality | None:

@@ -31,7 +31,10 @@ class VerifyClaim(Tool):
         """Return a verdict per line, and the claims as dictionaries in the artifact. Raises InputError."""
         stored = self._as_stored(ids)
         claims = self.rag.verify(claim, stored)
-        lines = [f"{counted(claims, 'statement')} compared with {counted(stored, 'result')}:", *map(_to_text, claims)]
+        checked = [each for each in claims if each.verdict != "unchecked"]
+        lines = [f"{counted(checked, 'statement')} compared with {counted(stored, 'result')}:", *map(_to_text, checked)]
+        if left := claims[len(checked) :]:
+            lines.append(f"{counted(left, 'statement')} not compared, from {quoted(left[0].text)} on: pass fewer.")
         images = images_of(self.rag.get(list(dict.fromkeys(each.citation.id for each in claims if each.citation))))
         return ToolResult("\n".join(lines), {"claims": [each.to_dict() for each in claims]}, images=images)
 

@@ -74,7 +74,7 @@ class FlorenceVerifier(BaseEvaluator):
 
 
 def _result(query: str | None, response: str, claims: Sequence[CheckedClaim]) -> EvaluationResult:
-    judged = [claim for claim in claims if claim.verdict != "unknown"]
+    judged = [claim for claim in claims if claim.verdict in ("supported", "contradicted")]
     supported = sum(claim.verdict == "supported" for claim in judged)
     return EvaluationResult(
         query=query,

@@ -1,6 +1,6 @@
 import pytest
 
-from florence_rag.answering.passage_check import check_passage
+from florence_rag.answering import passage_check
 
 PASSAGE = [
     "Anna Berg built the clock tower of Marlo in 1985.",
@@ -10,6 +10,10 @@ PASSAGE = [
     "The red gate opened on 3 May 1990.",
     "About 25% of the visitors came by train.",
 ]
+
+
+def check_passage(claim, passage):
+    return passage_check.check_passage(claim, map(passage_check.Sentence, passage))
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,8 @@ def test_short_claims_are_less_certain():
     long = check_passage("Anna Berg built the clock tower of Marlo in 1985", PASSAGE)
     short = check_passage("It has three bells", PASSAGE)
     assert short.confidence < long.confidence < 1
+
+
+def test_a_passage_of_denials_takes_no_time():
+    """The words after each denial were copied: 20 s for 65,000 characters, of which a database may hold many."""
+    assert check_passage("The bus is not red", ["no not " * 9_000 + "red bus"]).verdict == "supported"

@@ -1,7 +1,7 @@
 import pytest
 
 from florence_rag.answering.claims import parse_claim
-from florence_rag.answering.visual_check import check_image
+from florence_rag.answering.visual_check import CheckedImage, check_image
 from florence_rag.context import Models
 from florence_rag.perception.base import Detection, VQAResult
 from florence_rag.testing import ColorEmbedder, ScriptedVQA, color_frame
@@ -39,7 +39,7 @@ class Silent:
 
 
 def check(text, **models):
-    return check_image(parse_claim(text), FRAME, Models.of(ColorEmbedder(), **models))
+    return check_image(parse_claim(text), CheckedImage(FRAME, Models.of(ColorEmbedder(), **models)))
 
 
 @pytest.mark.parametrize(

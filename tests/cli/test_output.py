@@ -18,7 +18,7 @@ from florence_rag.cli.output import (
 from florence_rag.index.base import IndexInfo
 from florence_rag.index_report import IndexReport
 from florence_rag.models.registry import CARDS
-from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, Locator
+from florence_rag.types import Answer, CheckedClaim, Citation, EmbedderInfo, Failure, Hit, Locator
 
 
 def shown(image) -> str:
@@ -77,6 +77,12 @@ def test_an_answer_has_citations_and_other_candidates():
         "     “It is blue.”",
         "also considered: red (0.05)",
     ]
+
+
+def test_claims_that_were_not_compared_are_counted():
+    claims = (CheckedClaim("It is blue", "unknown"), *[CheckedClaim("It is red", "unchecked")] * 3)
+    _, *lines = shown(answer_to_text(Answer("blue", 0.9, claims=claims))).splitlines()
+    assert lines == ["unknown: It is blue", "unchecked: 3 more statements, because the answer states too much"]
 
 
 def test_a_candidate_that_is_a_passage_is_shortened_to_one_line():

@@ -30,6 +30,7 @@ from florence_rag.models import chat_templates, model_folder, registry, tokenize
 from florence_rag.sources import discovery, limited
 from florence_rag.sources.io import tables, tars
 from florence_rag.sources.io.remote_stat import TransferLimits
+from florence_rag.tasks import verify
 from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.tools import UrlRules, arguments, base, find_video_moment, formatting, image_argument, limits
 from florence_rag.untrusted_text import MAX_QUOTED
@@ -91,6 +92,8 @@ EXPECTED = {
     "conditions and values of a filter, from a program": f"{filters.MAX_VALUES:,}",
     "values of a tool call in all": f"{limits.MAX_VALUES}",
     "number of a tool call": f"finite; {limits.MAX_BITS} bits",
+    "claims of an answer that are verified; chunks; comparisons of claims with images": f"{verify.MAX_CLAIMS}; "
+    f"{verify.MAX_EVIDENCE}; {verify.MAX_COMPARISONS}",
     "text of one result for a model": f"{formatting.MAX_CHARACTERS} characters",
     "text of one result for `ask --llm`": f"{LLMConfig().max_characters:,} characters",
     "name in a prompt; description or line of OCR text; link of a video": f"{MAX_QUOTED}; {formatting.MAX_CHARACTERS}; "

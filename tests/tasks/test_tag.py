@@ -65,6 +65,37 @@ def test_applied_tags_are_found_by_filters_and_never_vote(rag):
     assert rag.tag().to_dict() == before.to_dict()
 
 
+@pytest.mark.parametrize("method", ["vectors", "update_metadata"])
+def test_images_that_are_deleted_meanwhile_are_left_out(rag, monkeypatch, method):
+    """Another thread deletes an image, before its vector is read or before its tags are written."""
+    by_hand = tagged_by_color(rag)
+    expected = rag.tag()
+    gone, call = expected.images[0], getattr(rag.index, method)
+
+    def delete_before(some):
+        if gone.id in some:
+            rag.index.delete_sources([gone.source])
+        return call(some)
+
+    monkeypatch.setattr(rag.index, method, delete_before)
+    report = rag.tag(apply=True)
+    assert report.images == expected.images[1:] and report.applied and report.deleted == 1
+    tagged = {hit.id for hit in rag.index.find(filter={"metadata.tags": {"$ne": None}})}
+    assert tagged == by_hand | {image.id for image in report.images if image.tags}
+
+
+def test_a_tagged_image_that_is_deleted_meanwhile_is_not_learned(rag, monkeypatch):
+    by_hand = tagged_by_color(rag)
+    gone, vectors = rag.get([min(by_hand)])[0], rag.index.vectors
+
+    def delete_before(some):
+        rag.index.delete_sources([gone.source])
+        return vectors(some)
+
+    monkeypatch.setattr(rag.index, "vectors", delete_before)
+    assert rag.tag().quality.items == len(by_hand) - 1
+
+
 def test_a_tag_below_the_threshold_is_removed(rag):
     tagged_by_color(rag)
     rag.tag(apply=True)

@@ -1,12 +1,22 @@
 import pytest
 
 from florence_rag import FlorenceRAG
-from florence_rag.context import Models
+from florence_rag.context import Models, loaded
 from florence_rag.errors import InputError
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedVQA, color_frame
 from florence_rag.types import Answer, Citation, Locator
 
 TEXT = "The red bus leaves at nine. The tower of Marlo is 30 metres high."
+
+
+class NothingFound:
+    """A detector of dogs, which counts its calls."""
+
+    labels, calls = ("dog",), 0
+
+    def detect(self, frames):
+        self.calls += 1
+        return [[] for _ in frames]
 
 
 @pytest.fixture
@@ -81,7 +91,19 @@ def test_an_unreadable_image_leaves_claims_open(rag, tmp_path):
 
 def test_long_answers_are_limited(rag):
     claims = rag.verify("There is a red wall. " * 30, ["wall"])
-    assert [claim.verdict for claim in claims] == ["supported"] * 20 + ["unknown"] * 10
+    assert [claim.verdict for claim in claims] == ["supported"] * 20 + ["unchecked"] * 10
+
+
+def test_many_claims_about_many_images_cost_few_calls(rag, monkeypatch):
+    """Each image costs one call of the detector, and all claims together forty of the VQA model."""
+    detector, asked = NothingFound(), rag.models.vqa.get().asked
+    monkeypatch.setattr(rag.models, "detector", loaded(detector))
+    walls = [f"wall {number}" for number in range(19)]
+    rag.items.upsert_images([color_frame("red")] * 19, ids=walls)
+    claims = rag.verify("There is a red wall. The red bus leaves at nine. " * 5, [*walls, "note"])
+    verdicts = [claim.verdict for claim in claims]
+    assert verdicts == ["supported"] * 4 + ["unchecked"] * 6
+    assert (detector.calls, len(asked)) == (19, 38)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,14 @@ def test_each_statement_has_a_verdict_with_its_place(full_rag, red, monkeypatch)
     assert [image.id for image in result.images] == [red.id]
 
 
+def test_what_is_left_out_is_said(full_rag, red):
+    result = VerifyClaim(full_rag)(claim="It costs 3 dollars. " * 25, ids=[red.id])
+    heading, *lines, last = result.text.splitlines()
+    assert heading == "20 statements compared with 1 result:" and len(lines) == 20
+    assert last == '5 statements not compared, from "It costs 3 dollars" on: pass fewer.'
+    assert [each["verdict"] for each in result.artifact["claims"][20:]] == ["unchecked"] * 5
+
+
 def test_a_wrong_call_says_what_to_change(full_rag):
     assert "give the ids of chunks as evidence" in VerifyClaim(full_rag)(claim="There is a dog.", ids=[]).text
     assert "no chunk has the id" in VerifyClaim(full_rag)(claim="There is a dog.", ids=["x"]).text
