@@ -4,8 +4,9 @@
     python benchmarks/plugins.py --photos 60 --large 8 --rows 1000      # in two minutes
 
 Search: our retrievers over an index of Milvus Lite are compared with pymilvus over a database of the same rows in the
-same process, with one embedding of the text. Similarity search runs one search in both. Hybrid search, our default,
-runs three, for images, passages and terms; it is compared with three searches of pymilvus.
+same process, with one embedding of the text, where Milvus Lite searches by itself and not by our arrays
+(`index/lite/search.py`). Similarity search runs one search in both. Hybrid search, our default, runs three, for images,
+passages and terms; it is compared with three searches of pymilvus.
 
 Adding: photo files are added to a vector store with a ViT-B/32 of random weights, and compared with LangChain's
 OpenCLIP embedder with langchain-milvus, and LlamaIndex's CLIP embedder with its Milvus store. Their stores need another
@@ -27,10 +28,12 @@ from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import typer
+from milvus_lite.engine import collection as lite
 from photo_files import LARGE, SMALL, save_clip, save_photos
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 from transformers import CLIPModel
@@ -51,6 +54,7 @@ K = 5
 COLORS, THINGS = ("red", "blue", "green", "white"), ("car", "bus", "dog", "tree")
 QUERIES = [f"a {color} {thing}" for color in COLORS for thing in THINGS]
 WORDS = [*COLORS, *THINGS, *(f"word{number}" for number in range(200))]
+LITE_SEARCHES = lite.execute_search_with_index, lite.Collection._search_sparse
 LITE = "milvus-lite==3.2.2"
 PEERS = {
     "langchain": ("langchain-milvus==0.3.3", "pymilvus==2.6.6", LITE),  # With 2.6.17 it finds no connection.
@@ -115,12 +119,23 @@ def bare_row(hit: Any, vector: list[float]) -> dict[str, Any]:
     return {**row, "vector": vector, "metadata": dict(hit.metadata)}
 
 
+@contextmanager
+def lite_alone() -> Iterator[None]:
+    """Let Milvus Lite search as it does without this package."""
+    with (
+        patch.object(lite, "execute_search_with_index", LITE_SEARCHES[0]),
+        patch.object(lite.Collection, "_search_sparse", LITE_SEARCHES[1]),
+    ):
+        yield
+
+
 def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[[str], Any]]:
     """Return searches with one embedding of the text, and one search or three."""
 
     def search(query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
         fields = ["source", "kind", "text", "caption", "metadata"]
-        (hits,) = client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
+        with lite_alone():
+            (hits,) = client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
         return [{"score": hit["distance"], **hit["entity"]} for hit in hits]  # pymilvus decodes what is read
 
     def once(text: str) -> Any:

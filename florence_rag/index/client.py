@@ -68,8 +68,8 @@ def hit_rows(hits: HybridHits) -> list[Row]:
 
     pymilvus decodes JSON value by value when a hit is read, which takes longer than the rest of an answer.
     """
-    columns = hits.lazy_field_data
-    if any(column.type != DataType.JSON or column.is_dynamic or column.valid_data for column in columns):
+    columns = [column for column in hits.lazy_field_data if not column.is_dynamic]  # Lite always sends that one
+    if any(column.type != DataType.JSON or not all(column.valid_data) for column in columns):
         rows = [hit["entity"] for hit in hits]
     else:
         rows = [hits.get_raw_item(number)["entity"] for number in range(len(hits))]

@@ -12,7 +12,7 @@ from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.search.filter import cache as filter_cache
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
-from florence_rag.index.lite import checksums, failed_writes
+from florence_rag.index.lite import checksums, failed_writes, search
 from florence_rag.index.lite.access import TokenAccess
 from florence_rag.index.lite.call_order import CallOrder
 from florence_rag.index.lite.integrity import COLLECTIONS, check, inspect_readable, is_begun
@@ -54,6 +54,7 @@ class LiteEngine:
     def __init__(self, path: Path, endpoint: Endpoint | None = None) -> None:
         checksums.install()
         failed_writes.install()
+        search.install()
         self._path = path
         self._engine = lock(path)
         self._workers = ThreadPoolExecutor(_MAX_CALLS)
