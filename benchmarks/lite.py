@@ -4,7 +4,8 @@
 
 The rows are synthetic: vectors of 512 numbers, a caption of five words, two metadata fields. The first table measures
 one growing database, the second compares index types and numbers of segments at one size. Times are the fastest of
-seven, in milliseconds, as other work on a machine only adds to them.
+seven, in milliseconds, as other work on a machine only adds to them. "By Lite" are the same searches without the arrays
+of `index/lite/search.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import typer
+from milvus_lite.engine import collection as lite
 
 from florence_rag.index.lite.profile import LITE_ROWS
 from florence_rag.index.milvus import MilvusIndex
@@ -25,7 +28,8 @@ from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 DIMENSION = 512
 EMBEDDER = EmbedderInfo("synthetic", "0", DIMENSION, "none")
-SIZES = (1_000, 5_000, 10_000, 25_000, 50_000)
+SIZES = (1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
+LITE_SEARCHES = lite.execute_search_with_index, lite.Collection._search_sparse
 CITIES = 50
 UNFLUSHED = 900
 QUERIES = 7
@@ -78,7 +82,21 @@ def searches(index: MilvusIndex) -> dict[str, float]:
         "metadata": fastest_ms(lambda query, _: index.search_vector(query, 5, filter={"metadata.city": "city 7"})),
         "raw JSON": fastest_ms(lambda query, _: index.search_vector(query, 5, filter=raw), 2),
         "20 hits": fastest_ms(lambda query, _: index.search_vector(query, 20)),
+        **by_lite(index),
     }
+
+
+def by_lite(index: MilvusIndex) -> dict[str, float]:
+    """Return the time of two searches that Milvus Lite runs by itself."""
+    vectors, terms = LITE_SEARCHES
+    with (
+        patch.object(lite, "execute_search_with_index", vectors),
+        patch.object(lite.Collection, "_search_sparse", terms),
+    ):
+        return {
+            "vector by Lite": fastest_ms(lambda query, _: index.search_vector(query, 5), 3),
+            "BM25 by Lite": fastest_ms(lambda _, n: index.search_bm25(f"thing {n}", 5), 3),
+        }
 
 
 def growing(folder: Path, sizes: tuple[int, ...]) -> Iterator[dict[str, float]]:

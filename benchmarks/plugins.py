@@ -4,9 +4,9 @@
     python benchmarks/plugins.py --photos 60 --large 8 --rows 1000      # in two minutes
 
 Search: our retrievers over an index of Milvus Lite are compared with pymilvus over a database of the same rows in the
-same process, with one embedding of the text, where Milvus Lite searches by itself and not by our arrays
-(`index/lite/search.py`). Similarity search runs one search in both. Hybrid search, our default, runs three, for images,
-passages and terms; it is compared with three searches of pymilvus.
+same process, with one embedding of the text. There, Milvus Lite searches as it does without this package (see
+`index/lite/search.py`), behind gRPC. Similarity search runs one search in both. Hybrid search, our default, runs three,
+for images, passages and terms; it is compared with three searches of pymilvus.
 
 Adding: photo files are added to a vector store with a ViT-B/32 of random weights, and compared with LangChain's
 OpenCLIP embedder with langchain-milvus, and LlamaIndex's CLIP embedder with its Milvus store. Their stores need another

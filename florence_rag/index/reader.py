@@ -79,10 +79,7 @@ class MilvusReader(ABC):
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks that match the terms of a query best, as `ChunkReader.search_bm25` says.
-
-        Milvus Lite computes how rare a term is among the rows that were flushed together.
-        """
+        """Return the k chunks that match the terms of a query best, as `ChunkReader.search_bm25` says."""
         return self._search("bm25", query_terms(query), k, self._scope(filter, kinds))
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:

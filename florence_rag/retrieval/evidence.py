@@ -157,7 +157,7 @@ class Phrase:
 
     def find(self, text: str) -> str | None:
         """Return the phrase on one line as a text spells it, or None if the text does not contain it."""
-        return self.find_in(FoldedText(text))
+        return self.find_in(FoldedText(text)) if text else None
 
     def find_in(self, text: FoldedText) -> str | None:
         """Return the phrase as `find` does."""

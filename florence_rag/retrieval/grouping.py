@@ -17,7 +17,10 @@ def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
     groups: dict[object, list[Hit]] = {}
     for key, hit in _keyed(hits):
         groups.setdefault(key, []).append(hit)
-    return [replace_fields(best, grouped_hits=tuple(rest[:max_grouped])) for best, *rest in groups.values()]
+    return [
+        replace_fields(best, grouped_hits=tuple(rest[:max_grouped])) if rest else best
+        for best, *rest in groups.values()
+    ]
 
 
 def count_groups(hits: Iterable[Hit], most: int) -> int:

@@ -259,23 +259,27 @@ def test_a_server_that_is_gone_is_not_a_server_without_gpus(monkeypatch):
         connected(Server(error=MilvusException(2, "gone"))).check_index_type("GPU_CAGRA", "fp32")
 
 
-def test_a_client_asks_for_its_own_writes_after_a_write_and_for_those_of_all_otherwise(
-    open_index, put, unit, monkeypatch
-):
+def test_a_client_asks_for_its_own_writes_after_a_write_and_for_those_of_all_otherwise(open_index, put, monkeypatch):
     index = open_index()
-    client, levels = index.chunks.connection.client, []
-    search = client.search
+    store, levels = index.chunks.connection, []
+    query = store.client.query
 
-    def spy(*args, consistency_level, **options):
+    def read():
+        store.rows_of("florence", ["any"], ["id"])
+
+    def spy(*args, consistency_level="", **options):
         levels.append(consistency_level)
-        return search(*args, **options)
+        return query(*args, **options)
 
-    monkeypatch.setattr(client, "search", spy)
-    index.search_vector(unit()[0], 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(store.client, "query", spy)
+        read()
     put(index)
-    index.search_vector(unit()[0], 1)
+    index.flush_buffer()
+    monkeypatch.setattr(store.client, "query", spy)
+    read()
     monkeypatch.setattr(connection, "_LAG_S", 0.0)
-    index.search_vector(unit()[0], 1)
+    read()
     assert levels == ["Bounded", "Session", "Bounded"]
 
 

@@ -42,10 +42,14 @@ class ReadWriteLock:
 
 
 class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
-    """Runs each call of a gRPC server as a reader or as a writer."""
+    """Runs each call of a gRPC server as a reader or as a writer.
+
+    Attributes:
+        lock: For calls that do not come through the server.
+    """
 
     def __init__(self) -> None:
-        self._lock = ReadWriteLock()
+        self.lock = ReadWriteLock()
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """Return the handler of a call, which waits for its turn."""
@@ -53,7 +57,7 @@ class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
         if handler is None or handler.unary_unary is None:
             return handler
         is_read = handler_call_details.method.rpartition("/")[2] in _READS
-        turn = self._lock.reading if is_read else self._lock.writing
+        turn = self.lock.reading if is_read else self.lock.writing
 
         def run(request: Any, context: Any) -> Any:
             with turn():

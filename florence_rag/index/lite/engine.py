@@ -12,12 +12,13 @@ import atexit
 import os
 import threading
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from florence_rag.errors import StoreUnavailableError
 from florence_rag.index.address import is_database
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.lite.served import Endpoint
+from florence_rag.index.rows import Row
 
 
 class LiteDatabase:
@@ -54,6 +55,10 @@ class LiteDatabase:
                 cls.running[path] = cls(path, endpoint)
             cls.running[path].users += 1
             return cls.running[path]
+
+    def search(self, collection: str, query: Any, **options: Any) -> list[Row]:
+        """Return the best rows with their distances, as `LiteEngine.search` does."""
+        return self._engine.search(collection, query, **options)
 
     def release(self) -> None:
         """Leave the database; it stops and unlocks the folder with its last user."""

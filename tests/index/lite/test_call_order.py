@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.engine.collection import Collection
 
 from florence_rag.index.lite.call_order import ReadWriteLock
 from florence_rag.index.lite.engine import LiteDatabase
@@ -73,15 +73,15 @@ def test_a_failed_call_leaves_the_lock_open(lock, begin):
 @pytest.fixture
 def hold(monkeypatch):
     """Holds Milvus Lite inside searches for another source than "/held" from the first event to the second."""
-    held, leave, search = threading.Event(), threading.Event(), MilvusServicer.Search
+    held, leave, search = threading.Event(), threading.Event(), Collection.search
 
-    def search_or_hold(self, request, context):
-        if "/held" in request.dsl:
+    def search_or_hold(self, *args, **options):
+        if "/held" in (options["expr"] or ""):
             held.set()
             leave.wait(SOON_S)
-        return search(self, request, context)
+        return search(self, *args, **options)
 
-    monkeypatch.setattr(MilvusServicer, "Search", search_or_hold)
+    monkeypatch.setattr(Collection, "search", search_or_hold)
     return held, leave
 
 
