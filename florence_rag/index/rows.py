@@ -1,6 +1,7 @@
 """Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypedDict
 
 import msgspec
@@ -18,6 +19,7 @@ MAX_JSON_BYTES = 65_536
 
 HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
 """The fields of a row that a hit needs; the vector is not one of them."""
+_hit_values = itemgetter(*HIT_FIELDS)
 
 NULLABLE_FIELDS = ("page", "start_s", "end_s")
 """The fields of a row that may be null: parts of its locator, which filters name."""
@@ -76,7 +78,7 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
     if is_item and ITEM_IMAGE in metadata:
         msgspec.convert(metadata[ITEM_IMAGE], _ItemImage)
     named = metadata.get("source") if is_item else None
-    fields = {name: row[name] for name in HIT_FIELDS} | {
+    fields = dict(zip(HIT_FIELDS, _hit_values(row), strict=True)) | {
         "source": named if isinstance(named, str) and named else uri,
         "score": score,
         "metadata": metadata,

@@ -105,16 +105,14 @@ class StoreClient:
         After a call has failed for `max_wait_s` seconds, later calls are tried only once, so that what follows, such as
         closing, does not wait as long again. The first answer resets this.
         """
-        retrying = Retrying(
-            retry=retry_if_exception(is_transient),
-            wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
-            stop=stop_after_delay(0 if self._gave_up else self._max_wait_s),
-            before_sleep=partial(self._load_again, collection),
-            reraise=True,
-        )
         try:
             with self.mapped_errors(user_filter):
-                result = retrying(call)
+                try:
+                    result = call()
+                except STORE_EXCEPTIONS as error:
+                    if not is_transient(error):
+                        raise
+                    result = self._repeat(collection, call, error)
         except FlorenceError as error:
             self._gave_up = is_transient(error.__cause__)
             if not (self._gave_up and self._max_wait_s and isinstance(error, StoreUnavailableError)):
@@ -125,6 +123,24 @@ class StoreClient:
             ) from error
         self._gave_up = False
         return result
+
+    def _repeat(self, collection: str, call: Callable[[], T], error: Exception) -> T:
+        """Repeat a call that has failed with a transient error."""
+        failed = [error]  # tenacity counts it as the first attempt, but takes longer than a call that succeeds at once
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return call()
+
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
+            stop=stop_after_delay(0 if self._gave_up else self._max_wait_s),
+            before_sleep=partial(self._load_again, collection),
+            reraise=True,
+        )
+        return retrying(attempt)
 
     def _load_again(self, collection: str, state: RetryCallState) -> None:
         """Load the collection before a call is repeated that failed because the server has not loaded it."""
