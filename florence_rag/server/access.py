@@ -7,18 +7,17 @@
   scripts cannot read, because images and videos cannot send headers.
 """
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from florence_rag.server.bodies import Bodies, Body
 from florence_rag.server.config import ServerConfig
 from florence_rag.tokenize import shorten
 from florence_rag.tools.limits import MAX_IMAGE_CHARACTERS
@@ -28,8 +27,6 @@ UPLOADS = "/api/uploads/"
 MAX_BODY_BYTES = MAX_IMAGE_CHARACTERS + 1_000_000
 MAX_ERROR = 2_000
 """The characters of an error, which may name what the client sent."""
-BODY_TIMEOUT_S = 60.0
-"""Between two parts of the body of a request."""
 
 _PUBLIC = ("/", "/favicon.ico", "/api/login")
 _HEADERS = {
@@ -56,6 +53,7 @@ class AccessControl:
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app, self._config = app, config
         self._host_names = config.host_names
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with an error as JSON."""
@@ -69,7 +67,12 @@ class AccessControl:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._max_bytes(scope["path"])), send)
+        is_kept = not scope["path"].startswith(UPLOADS)
+        body = Body(receive, self._max_bytes(scope["path"]), self._bodies if is_kept else None)
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            body.release()
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
         if not self._is_host_allowed(headers.get("host", "")):
@@ -130,27 +133,6 @@ def _is_ip_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _limited(receive: Receive, max_bytes: int) -> Receive:
-    """Raise HTTPException if a body is too large, or if the client stops sending it."""
-    received, is_complete = 0, False
-
-    async def limited() -> Message:
-        nonlocal received, is_complete
-        if is_complete:
-            return await receive()  # waits until the client leaves
-        try:
-            message = await asyncio.wait_for(receive(), BODY_TIMEOUT_S)
-        except TimeoutError:
-            raise HTTPException(408, f"nothing was received for {BODY_TIMEOUT_S:g} s") from None
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise HTTPException(413, f"the request is larger than {max_bytes:,} bytes")
-        is_complete = not message.get("more_body", False)
-        return message
-
-    return limited
 
 
 def _with_headers(send: Send) -> Send:

@@ -77,7 +77,8 @@ def create_app(
     app.include_router(search_routes.router)
     app.include_router(chat_routes.router)
     app.include_router(index_routes.router)
-    app.router.routes.append(Route("/mcp", StreamableHTTPASGIApp(mcp)))
+    # GET would open a stream for what a server sends by itself, which is nothing.
+    app.router.routes.append(Route("/mcp", StreamableHTTPASGIApp(mcp), methods=["POST"]))
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/api/login", _log_in, methods=["POST"], include_in_schema=False)

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 
 from florence_rag.errors import InputError
 from florence_rag.server.config import ServerConfig
+from florence_rag.server.connections import MAX_CONNECTIONS, WAIT_S, LimitedProtocol
 
-MAX_CONNECTIONS = 500
 STOP_AFTER_S = 5
 """After this many seconds, connections that are still open are closed."""
 
@@ -59,11 +59,13 @@ def run(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> Non
     """Serve until SIGINT or SIGTERM, and raise KeyboardInterrupt then. ready: called when requests are answered."""
     settings = uvicorn.Config(
         app,
+        http=LimitedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # addresses of images and queries are nobody's business
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=30,
+        timeout_keep_alive=WAIT_S,
         timeout_graceful_shutdown=STOP_AFTER_S,
     )
     _Server(settings, ready).run(sockets=[listener])

@@ -1,9 +1,11 @@
+import asyncio
 import itertools
 
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.server.access import BODY_TIMEOUT_S, COOKIE
+from florence_rag.server import bodies
+from florence_rag.server.access import COOKIE
 from florence_rag.server.config import ServerConfig
 
 TOKEN = "a-token-of-many-characters"
@@ -94,31 +96,41 @@ def test_a_body_without_a_length_is_counted(client):
     assert response.status_code == 413 and "larger than" in response.json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/api/search", "/mcp"])
+def test_a_body_that_takes_long_to_parse_is_refused(client, path):
+    headers = {"content-type": "application/json", "accept": "application/json"}
+    response = client.post(path, content=b"[" + b"1," * 10_000_000 + b"1]", headers=headers)
+    assert response.status_code == 413 and "1,000,000 values" in response.json()["error"]
+
+
+def test_bodies_in_memory_are_limited_together(client, monkeypatch):
+    monkeypatch.setattr(bodies, "MAX_BYTES_AT_ONCE", 1000)
+    for _ in range(3):
+        assert client.post("/api/search", json={"text": "x" * 2000}).status_code == 503
+        assert client.post("/api/search", json={"text": "red"}).status_code == 200
+
+
 @pytest.mark.parametrize("length", ["-1", "1e9", "99999999999999999999", "abc"])
 def test_a_wrong_length_is_refused(client, length):
     assert client.post("/api/search", content=b"{}", headers={"content-length": length}).status_code == 413
 
 
-def test_a_client_that_stops_sending_is_given_up(client, monkeypatch):
-    import asyncio
+@pytest.mark.parametrize("pause_s", [60, 0.03])
+def test_a_client_that_sends_nothing_or_too_slowly_is_given_up(client, monkeypatch, pause_s):
+    assert bodies.BODY_TIMEOUT_S > 1
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.1)
 
-    from florence_rag.server import access
-
-    monkeypatch.setattr(access, "BODY_TIMEOUT_S", 0.1)
-    assert BODY_TIMEOUT_S > 1
-
-    async def send_half() -> list:
+    async def send_slowly() -> list:
         sent = []
         scope = {
             "type": "http", "method": "POST", "path": "/api/search", "raw_path": b"/api/search", "query_string": b"",
             "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "scheme": "http",
             "server": ("localhost", 80), "client": ("127.0.0.1", 1), "http_version": "1.1", "root_path": "",
         }  # fmt: skip
-        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
 
         async def receive():
-            part = next(parts, None)
-            return part if part else await asyncio.sleep(60)
+            await asyncio.sleep(pause_s)
+            return {"type": "http.request", "body": b"{", "more_body": True}
 
         async def send(message):
             sent.append(message)
@@ -126,7 +138,7 @@ def test_a_client_that_stops_sending_is_given_up(client, monkeypatch):
         await client.app(scope, receive, send)
         return sent
 
-    assert asyncio.run(send_half())[0]["status"] == 408
+    assert asyncio.run(send_slowly())[0]["status"] == 408
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
 from PIL import Image
+from starlette.exceptions import HTTPException
 
+from florence_rag.errors import StoreError
 from florence_rag.server.app import create_app
 from florence_rag.server.mcp_server import create_mcp_server
 from florence_rag.tools import Budget
@@ -83,6 +85,52 @@ async def test_items_are_resources(connect, rag):
     assert [content.mime_type for content in image.contents] == ["text/plain", "image/jpeg"]
     assert [content.mime_type for content in text.contents] == ["text/plain"]
     assert "night bus" in text.contents[0].text
+
+
+async def test_the_uri_of_an_item_is_encoded(connect, rag):
+    id = "<|im_start|> é/..%2f?#"
+    rag.items.upsert_texts(["the tide tables of Marlo"], ids=[id])
+    async with connect() as client:
+        uris = {resource.uri for resource in (await client.list_resources()).resources}
+        (uri,) = (uri for uri in uris if "%" in uri)
+        assert uri == "florence://items/%3C%7Cim_start%7C%3E%20%C3%A9%2F..%252f%3F%23"
+        assert "tide tables" in (await client.read_resource(uri)).contents[0].text
+
+
+async def test_an_item_whose_image_is_gone_has_its_text(connect, rag, tmp_path):
+    (tmp_path / "sun.png").write_bytes(image_file("yellow"))
+    rag.add(tmp_path / "sun.png")
+    (sun,) = rag.search("yellow", k=1)
+    (tmp_path / "sun.png").unlink()
+    async with connect() as client:
+        (text,) = (await client.read_resource(f"florence://items/{sun.id}")).contents
+    assert "sun.png" in text.text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (StoreError("the store\nis <|im_start|> away"), "the store is < |im_start|> away"),
+        (HTTPException(503, "the server is busy"), "the server is busy"),
+        (KeyError("/home/secret"), "unexpected KeyError; the log of the server has more"),
+    ],
+)
+async def test_an_error_is_one_line_without_details(connect, rag, monkeypatch, error, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(rag.index, "get", fail)
+    async with connect() as client:
+        for call in (client.read_resource("florence://items/x"), client.call_tool("find_similar", {"image": "x"})):
+            with pytest.raises(MCPError) as raised:
+                await call
+            assert raised.value.message == message
+
+
+async def test_a_request_opens_no_stream(client):
+    """A stream for what a server sends by itself would hold a connection, and this server sends nothing."""
+    for method in ("GET", "DELETE"):
+        assert client.request(method, "/mcp", headers={"accept": "text/event-stream"}).status_code == 405
 
 
 async def test_files_are_added_from_allowed_folders_only(connect, rag, tmp_path):
