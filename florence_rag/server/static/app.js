@@ -39,6 +39,7 @@ async function showContents() {
 }
 
 async function start() {
+  startSearch(); // before the first response: the browser itself would send a form that nobody listens to
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (fragment.has("token")) {
     history.replaceState(null, "", location.pathname);
@@ -48,7 +49,6 @@ async function start() {
   const info = await showContents();
   $("relevance-label").hidden = !info.is_calibrated;
   configure({ searchLike, tools: info.tools });
-  startSearch();
   startChat();
   startJobs(info, showContents);
 }
