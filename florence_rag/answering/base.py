@@ -23,6 +23,8 @@ _OWN_TERM_SHARE = 0.5
 _MIN_ERROR = 0.01
 """The smallest probability that a matcher is wrong."""
 _LEAST = 1e-6
+_PRIOR = 0.0067
+"""The probability that a hit is relevant of which the search has no evidence, the share of right pages among hits."""
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
@@ -82,7 +84,7 @@ def is_judged_by_image(hit: Hit) -> bool:
 
 def with_match(hit: Hit, match: float) -> Hit:
     """Return the hit with the mean of the log-odds of its relevance and of a matcher, a logarithmic opinion pool."""
-    log_odds = (math.log(p / (1 - p)) for p in (clipped(hit.relevance or 0.0, _LEAST), clipped(match, _MIN_ERROR)))
+    log_odds = (math.log(p / (1 - p)) for p in (clipped(hit.relevance or _PRIOR, _LEAST), clipped(match, _MIN_ERROR)))
     return replace(hit, relevance=1 / (1 + math.exp(-sum(log_odds) / 2)))
 
 

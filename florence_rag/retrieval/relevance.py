@@ -46,7 +46,7 @@ class Calibration:
         similarity: The weight of the cosine.
         mean: The weight of the mean cosine of the sample.
         deviation: The weight of its standard deviation.
-        offset: The constant.
+        offset: The constant; -inf if cosines of this kind tell nothing.
         typical_mean: The mean cosine of a query that the model understands.
         typical_deviation: Its standard deviation.
         log_rows: The weight of the logarithm of the number of rows of the sample: more rows have more near misses.
@@ -54,12 +54,12 @@ class Calibration:
         unknown: The weight of the share of the query's words that the model was not trained with.
     """
 
-    similarity: float
-    mean: float
-    deviation: float
-    offset: float
-    typical_mean: float
-    typical_deviation: float
+    similarity: float = 0.0
+    mean: float = 0.0
+    deviation: float = 0.0
+    offset: float = 0.0
+    typical_mean: float = 0.0
+    typical_deviation: float = 0.0
     log_rows: float = 0.0
     generic: float = 0.0
     unknown: float = 0.0
@@ -89,11 +89,11 @@ def _tables() -> Mapping[str, Mapping[str, Any]]:
 
 
 @cache
-def _calibrations() -> Mapping[str, Mapping[str, Calibration]]:
+def _calibrations() -> Mapping[str, Mapping[Kind, Calibration]]:
     return {name: {kind: Calibration(**table[kind]) for kind in KINDS} for name, table in _tables().items()}
 
 
-def calibration_of(embedder: EmbedderInfo) -> Mapping[str, Calibration]:
+def calibration_of(embedder: EmbedderInfo) -> Mapping[Kind, Calibration]:
     """Return the calibration of each kind of chunk for the weights of an embedder; nothing if there is none."""
     return _calibrations().get(embedder.fingerprint, {})
 
@@ -115,12 +115,17 @@ def usual_min_relevance(embedder: EmbedderInfo) -> float:
 
 
 def weigh_cosines(
-    query: QueryVector, hits: Sequence[Hit], embedder: EmbedderInfo, sample: BackgroundSample
+    query: QueryVector,
+    hits: Sequence[Hit],
+    embedder: EmbedderInfo,
+    sample: BackgroundSample,
+    calibrations: Mapping[Kind, Calibration],
 ) -> dict[str, float]:
     """Return the probability of each hit of a search by a vector, by id; the score of a hit is its cosine.
 
-    The sample's mean cosine to the negative parts is added, so that a chunk that has as much to do with them as any
-    other has the relevance to the positive parts.
+    Kinds without a calibration, and queries with images, are compared with the background. The sample's mean cosine to
+    the negative parts is added, so that a chunk that has as much to do with them as any other has the relevance to the
+    positive parts.
     """
     by_kind: defaultdict[Kind, list[Hit]] = defaultdict(list)
     for hit in hits:
@@ -132,7 +137,7 @@ def weigh_cosines(
         cosines = np.linalg.norm(query.difference) * np.array([hit.score for hit in some])
         if len(background.sample):
             cosines += (background.sample @ query.negative).mean()
-        calibration = None if query.image_share else calibration_of(embedder).get(kind)
+        calibration = None if query.image_share else calibrations.get(kind)
         if calibration:
             probabilities = calibration.probabilities(cosines, query, background, unknown)
         else:

@@ -32,6 +32,7 @@ from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_text_parts, sources_of
 from florence_rag.retrieval.relevance import (
+    Calibration,
     calibration_of,
     usual_min_relevance,
     weigh_cosines,
@@ -120,10 +121,14 @@ class Retriever:
         return usual_min_relevance(self._context.models.embedder.info)
 
     @property
+    def calibrations(self) -> Mapping[Kind, Calibration]:
+        """The calibration of each kind of chunk that has one."""
+        return calibration_of(self._context.models.embedder.info)
+
+    @property
     def is_calibrated(self) -> bool:
-        """Return whether a calibration was fitted to the embedder, by which the hits of texts are ranked."""
-        models = self._context.models
-        return models.text_embedder is None and bool(calibration_of(models.embedder.info))
+        """Return whether a calibration was fitted, by which the hits of texts are ranked."""
+        return self._context.models.text_embedder is None and bool(self.calibrations)
 
     def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
         query = request.query
@@ -263,7 +268,8 @@ class Retriever:
         images = index.search_vector(vector.unit, k, kinds=visual, filter=filter) if visual else []
         passages = index.search_vector(vector.unit, k, kinds=textual, filter=filter) if textual else []
         images = rank_regions(images) if query.text else images
-        relevance = weigh_cosines(vector, [*images, *passages], self._context.models.embedder.info, self._sample)
+        embedder, found = self._context.models.embedder.info, [*images, *passages]
+        relevance = weigh_cosines(vector, found, embedder, self._sample, self.calibrations)
         by_look = [_by_vector(hit, "visual similarity", relevance[hit.id]) for hit in images]
         yield RetrievalBranch(config.image_weight, by_look, "image")
         in_text = [_by_vector(hit, "text similarity", relevance[hit.id]) for hit in passages]

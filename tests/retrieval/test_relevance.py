@@ -223,6 +223,19 @@ def test_what_is_unwanted_is_less_relevant_and_the_order_is_that_of_relevance(co
     assert colors_retriever.search(Query(["red", QueryPart("blue", weight=-1)]), min_relevance=0.9)
 
 
+def test_what_no_evidence_speaks_for_comes_after_an_image_with_little(colors_index, colors_retriever, monkeypatch):
+    index, embedder = colors_index
+    source = Source("/note", "text", 1, 1, "note")
+    index.begin(source)
+    index.add([Chunk(source, "text", text="A note.")], embedder.embed_texts(["red"]))
+    index.complete(source)
+    kinds = {"image": replace(CALIBRATION, offset=-20.0), "text": Calibration(offset=-np.inf)}
+    monkeypatch.setattr(relevance, "_calibrations", lambda: {embedder.info.fingerprint: kinds})
+    *images, note = colors_retriever.search("red", k=4)
+    assert (note.kind, note.relevance) == ("text", 0) and note.similarity["text"] > 0.99
+    assert 0 < images[0].relevance < 1e-3 and images[0].source == "/red"
+
+
 @pytest.mark.usefixtures("calibrated")
 def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_relevance(monkeypatch):
     sample = np.repeat([[0.5, 0.2], [0.3, 0.2]], 100, 0)
@@ -231,7 +244,7 @@ def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_releva
 
     def weigh(query, *vectors):
         hits = [Hit(str(i), "image", "", Locator(), float(np.dot(v, query.unit))) for i, v in enumerate(vectors)]
-        return list(weigh_cosines(query, hits, embedder, BackgroundSample(None)).values())
+        return list(weigh_cosines(query, hits, embedder, BackgroundSample(None), {"image": CALIBRATION}).values())
 
     vectors = [0.6, 0.2], [0.6, 0.9]
     plain, moved = weigh(UP, *vectors), weigh(query, *vectors)
