@@ -127,6 +127,7 @@ ITEMS = {
     "upsert_texts": lambda items: items.upsert_texts(["mine"], ids=["shared"]),
 }
 RETRIEVER = {
+    "calibrations": None,  # of the model; an index of tenants stores none, below
     "embed_query": None,
     "find_moments": lambda each: each.find_moments(SECRET, 50),
     "heat_map": None,  # of a hit that was found
@@ -306,6 +307,7 @@ COMMANDS_OF_DATABASES = {
     "clear-answers": ["clear-answers"],
     "delete": ["delete", "{tmp}/acme", "shared", "--yes"],
     "doctor": ["doctor"],
+    "eval": None,  # searches; its calibration is refused
     "evalset": None,
     "export": None,  # below
     "failures": ["failures"],
@@ -392,6 +394,11 @@ def test_a_database_has_tenants_or_none(tmp_path):
         with pytest.raises(StoreMismatchError, match="was created without tenants, so it has no part of 'acme'"):
             MilvusIndex.open(uri, info, collection="mine@acme")
         MilvusIndex.open(uri, info, collection="mine").close()
+
+
+def test_a_tenant_cannot_be_calibrated(tenants):
+    with pytest.raises(InputError, match="cannot be calibrated in an index of tenants"):
+        tenants[0].index.put_calibrations({})
 
 
 def test_a_tenant_cannot_be_embedded_again(tenants):

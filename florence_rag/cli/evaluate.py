@@ -11,7 +11,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from florence_rag.cli.command import CommandGroup, ModelCommand
+from florence_rag.cli.command import CommandGroup, ModelCommand, RAGCommand
 from florence_rag.cli.options import (
     VQA,
     BoxData,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from florence_rag.perception.actions import VideoCoSwinRecognizer
 
 T = TypeVar("T")
+_PAPER = "The Florence paper (arXiv 2111.11432); compare results on the same data only:"
 
 
 class EvalCommand(ModelCommand):
@@ -66,7 +67,7 @@ class EvalCommand(ModelCommand):
         for each in report.reliability:
             reliability.add_row(f"{each.confidence:.2f}", f"{each.accuracy:.2f}", str(each.size))
         paper = Table("", "Florence", "on", box=None)
-        for published in HEADLINES[report.task]:
+        for published in HEADLINES.get(report.task, ()):
             paper.add_row(published.metric, f"{published.value:g}%", published.data)
         counts = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
         text = Group(
@@ -75,8 +76,7 @@ class EvalCommand(ModelCommand):
             measured,
             *([reliability] if report.reliability else []),
             *(plain(note, "yellow") for note in report.notes),
-            plain("The Florence paper (arXiv 2111.11432); compare results on the same data only:", "dim"),
-            paper,
+            *((plain(_PAPER, "dim"), paper) if paper.rows else ()),
         )
         self.print(report.to_dict(), text)
 
@@ -240,7 +240,54 @@ class Actions(VideoData, EvalCommand):
         self.print_report(evaluate_actions(clips, model, self.action_model, track_items))
 
 
+class Relevance(EvalCommand, RAGCommand):
+    """Measure how well relevance separates right hits from off-topic ones in a database, and calibrate it."""
+
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", parser=absolute_path, help="A test set that `evalset build` wrote."),
+    ] = None
+    off_topic: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", parser=absolute_path, help="Queries whose subject is absent, one per line."),
+    ] = None
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Fit relevance to half of the queries, measure it on the others, and store it in the database.",
+        ),
+    ] = False
+    reset: Annotated[bool, typer.Option("--reset", help="Delete the stored calibration instead.")] = False
+    model: Model = None
+
+    def run(self) -> None:
+        from florence_rag.evaluation.eval_set import EvalSet
+        from florence_rag.evaluation.relevance import calibrate_relevance, measure_relevance, read_off_topic
+
+        if self.reset:
+            with self.open_index() as index:
+                deleted = sorted(index.calibrations())
+                index.put_calibrations({})
+            self.print({"deleted": deleted}, plain(f"The calibration of {', '.join(deleted) or 'nothing'} is deleted."))
+            return
+        if self.folder is None or self.off_topic is None:
+            raise typer.BadParameter("give the folder of a test set, and --off-topic FILE; or --reset")
+        queries, off_topic = EvalSet.read(self.folder), read_off_topic(self.off_topic)
+        queries = replace(queries, queries=tuple(self.sample(queries.queries)))
+        evaluate = calibrate_relevance if self.calibrate else measure_relevance
+        with self.open_rag(self.model) as rag:
+            self.print_report(evaluate(queries, off_topic, rag.context, track_items))
+
+
 EVAL = CommandGroup(
     "Measure models on data sets in standard formats. The report compares them with the Florence paper.",
-    {"retrieval": Retrieval, "vqa": AnswerQuestions, "classify": Classify, "detect": Detect, "actions": Actions},
+    {
+        "retrieval": Retrieval,
+        "vqa": AnswerQuestions,
+        "classify": Classify,
+        "detect": Detect,
+        "actions": Actions,
+        "relevance": Relevance,
+    },
 )

@@ -65,9 +65,9 @@ def run_queries(
     Raises:
         InputError: If the index has none of the right documents.
     """
-    _check_documents(eval_set, context.index)
+    check_documents(eval_set, context.index)
     config = config or RetrievalConfig()
-    by_words, by_pixels = Retriever(context, config), _retriever_without_text(context, config)
+    by_words, by_pixels = Retriever(context, config), retriever_without_text(context, config)
     depth = _DEPTH * (_CHUNKS_PER_SOURCE if eval_set.level == "source" else 1)
     run = {}
     for query in track(eval_set.queries):
@@ -79,16 +79,17 @@ def run_queries(
     return run
 
 
-def _retriever_without_text(context: Context, config: RetrievalConfig) -> Retriever:
+def retriever_without_text(context: Context, config: RetrievalConfig | None = None) -> Retriever:
     """Return a retriever that reads no text of images: neither a branch nor a reranker does."""
     reranker = context.models.reranker
     kept = reranker if reranker and "image" in reranker.reads else None
     models = replace(context.models, text_embedder=None, reranker=kept)
-    weights = replace(config, bm25_weight=0.0, text_dense_weight=0.0, phrase_weight=0.0)
+    weights = replace(config or RetrievalConfig(), bm25_weight=0.0, text_dense_weight=0.0, phrase_weight=0.0)
     return Retriever(replace(context, models=models), weights)
 
 
-def _check_documents(eval_set: EvalSet, index: ChunkIndex) -> None:
+def check_documents(eval_set: EvalSet, index: ChunkIndex) -> None:
+    """Raise InputError if an index has none of the right documents of a test set; warn if it lacks some."""
     wanted = {document for query in eval_set.queries for document in query.relevant}
     if eval_set.level == "source":
         missing = wanted - index.sources().keys()

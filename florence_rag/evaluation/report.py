@@ -1,14 +1,19 @@
 """The result of an evaluation: metrics with confidence intervals, next to the published results of Florence."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from florence_rag.types import Failure
 
-Task = Literal["retrieval", "video retrieval", "vqa", "classify", "detect", "actions"]
+Task = Literal["retrieval", "video retrieval", "vqa", "classify", "detect", "actions", "relevance"]
+
+
+_BINS = 10
 
 
 class Published(NamedTuple):
@@ -54,6 +59,20 @@ class ReliabilityBin(NamedTuple):
     accuracy: float
 
 
+def reliability_bins(pairs: Iterable[tuple[float, float]]) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of confidence that have answers, from the confidence of each answer and how right it is."""
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for confidence, right in pairs:
+        bins.setdefault(min(int(confidence * _BINS), _BINS - 1), []).append((confidence, right))
+    return tuple(ReliabilityBin(len(bins[i]), *np.mean(bins[i], axis=0).tolist()) for i in sorted(bins))
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Return the mean difference of confidence and accuracy, weighted by the number of answers; NaN without any."""
+    total = sum(each.size for each in bins)
+    return sum(each.size * abs(each.confidence - each.accuracy) for each in bins) / total if total else float("nan")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """The metrics of one task, with the size of the data set, the skipped items, and notes for the reader."""
@@ -78,7 +97,7 @@ class EvaluationReport:
             "model": self.model,
             "counts": dict(self.counts),
             "metrics": measured,
-            "florence_percent": [published._asdict() for published in HEADLINES[self.task]],
+            "florence_percent": [published._asdict() for published in HEADLINES.get(self.task, ())],
             "failed": [asdict(failure) for failure in self.failed],
             "notes": list(self.notes),
             "reliability": [each._asdict() for each in self.reliability],

@@ -19,12 +19,17 @@ from florence_rag.datasets.vqav2 import VQADataset, VQAQuestion
 from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval
 from florence_rag.evaluation.image_reading import Track, read_images
-from florence_rag.evaluation.report import EvaluationReport, Metric, ReliabilityBin
+from florence_rag.evaluation.report import (
+    EvaluationReport,
+    Metric,
+    ReliabilityBin,
+    calibration_error,
+    reliability_bins,
+)
 from florence_rag.models.vqa_vocabulary import normalize
 from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.perception.vqa_calibration import VQACalibration
 
-_BINS = 10
 _LEAST_ANSWERS = 100
 
 AGREEING = 3
@@ -117,16 +122,7 @@ def calibrate_vqa(
 
 def _reliability(answered: Sequence[AnsweredQuestion]) -> tuple[ReliabilityBin, ...]:
     """Return the bins of confidence that have answers; none if the model gives no confidence."""
-    bins: dict[int, list[tuple[float, float]]] = {}
-    for each in answered:
-        if each.confidence is not None:
-            bins.setdefault(min(int(each.confidence * _BINS), _BINS - 1), []).append((each.confidence, _score(each)))
-    return tuple(ReliabilityBin(len(bins[i]), *np.mean(bins[i], axis=0).tolist()) for i in sorted(bins))
-
-
-def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the mean difference of confidence and accuracy, weighted by the number of answers."""
-    return sum(each.size * abs(each.confidence - each.accuracy) for each in bins) / sum(each.size for each in bins)
+    return reliability_bins((each.confidence, _score(each)) for each in answered if each.confidence is not None)
 
 
 def _metrics(answered: Sequence[AnsweredQuestion]) -> Iterator[Metric]:

@@ -122,6 +122,19 @@ class HasAnswerStore(Protocol):
         ...
 
 
+@runtime_checkable
+class HasCalibrations(Protocol):
+    """An index that also stores how the cosines of its embedder relate to relevance, for each kind of chunk."""
+
+    def calibrations(self) -> Mapping[Kind, Mapping[str, float]]:
+        """Return the finite parameters of each kind that was calibrated, by name."""
+        ...
+
+    def put_calibrations(self, calibrations: Mapping[Kind, Mapping[str, float]]) -> None:
+        """Replace all calibrations."""
+        ...
+
+
 class ChunkReader(Protocol):
     """Search and read access to chunks. Every call sees all writes before it.
 

@@ -87,6 +87,7 @@ class CollectionSwap:
             shadow_embedder=None,
             previous=settings.chunks or self.index_name,
             checksums=True,
+            calibrations={},
         )
         self.ledger.put_settings(changed)
 

@@ -126,8 +126,8 @@ class Settings:
     the index's own. shadow_embedder: the embedder whose vectors fill the shadow. previous: the collection that held the
     chunks before, until it is dropped. text_embedder: the embedder of the text vectors, if there are any. vector_dtype:
     precision of the vectors. checksums: whether all rows carry a checksum. has_tenants: whether each row belongs to a
-    tenant. written_by: the version of the package that
-    wrote the settings.
+    tenant. calibrations: how cosines relate to relevance, by kind. written_by: the version of the package that wrote
+    the settings.
     """
 
     embedder: EmbedderInfo
@@ -139,6 +139,7 @@ class Settings:
     vector_dtype: VectorDtype = "fp32"
     checksums: bool = True
     has_tenants: bool = False
+    calibrations: dict[Kind, dict[str, float]] = field(default_factory=dict)
     written_by: str = field(default="", compare=False)
 
     @classmethod

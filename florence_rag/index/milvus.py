@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -211,6 +212,22 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     def answer_store(self) -> MilvusAnswerStore:
         """Return the store of cached answers about the index's images, which is created if necessary."""
         return MilvusAnswerStore(self.chunks.connection, self.chunks.swap.index_name, self.embedder)
+
+    def calibrations(self) -> Mapping[Kind, Mapping[str, float]]:
+        """Return the calibration of each kind that has one, as `HasCalibrations.calibrations` says."""
+        stored = self.chunks.swap.settings().calibrations
+        if not all(math.isfinite(value) for some in stored.values() for value in some.values()):
+            address = self.chunks.connection.address
+            raise corrupt_error(f"the calibration of relevance in {address} is not finite", address)
+        return stored
+
+    def put_calibrations(self, calibrations: Mapping[Kind, Mapping[str, float]]) -> None:
+        """Replace all calibrations; an index of tenants has none, as all of them would share it."""
+        if self.chunks.connection.tenant.name:
+            raise InputError("relevance cannot be calibrated in an index of tenants, as all of them would share it")
+        swap = self.chunks.swap
+        stored = {kind: dict(some) for kind, some in calibrations.items()}
+        swap.ledger.put_settings(replace(swap.settings(), calibrations=stored))
 
     def info(self) -> IndexInfo:
         """Return a summary of the contents and the store."""

@@ -70,11 +70,11 @@ class BackgroundSample:
             image_share: The share of images in the weights of the query.
         """
         name, share = self._context.models.embedder.info.fingerprint, round(image_share, 1)
-        background: Background = self._keep((name, kind, share), lambda: self._background(kind, share))
+        background: Background = self.keep((name, kind, share), lambda: self._background(kind, share))
         if len(background.sample) < min(found, SAMPLE_ROWS):
             for key in [key for key in self._kept if kind in key or key[-1]]:
                 del self._kept[key]
-            background = self._keep((name, kind, share), lambda: self._background(kind, share))
+            background = self.keep((name, kind, share), lambda: self._background(kind, share))
         return background
 
     def of_text_vectors(self) -> Background:
@@ -88,7 +88,7 @@ class BackgroundSample:
             best = [hit.score for vector in texts for hit in index.search_text_vector(vector, 1)]
             return Background(np.empty((0, texts.shape[1])), texts, *_center(best))
 
-        background: Background = self._keep((embedder.info.fingerprint, "text_dense", 0.0), search)
+        background: Background = self.keep((embedder.info.fingerprint, "text_dense", 0.0), search)
         return background
 
     def _background(self, kind: Kind, image_share: float) -> Background:
@@ -111,10 +111,10 @@ class BackgroundSample:
     def _texts(self) -> np.ndarray:
         embedder = self._context.models.embedder
         key = embedder.info.fingerprint, "texts", 0.0
-        vectors: np.ndarray = self._keep(key, lambda: embed_everyday_texts(embedder), math.inf)
+        vectors: np.ndarray = self.keep(key, lambda: embed_everyday_texts(embedder), math.inf)
         return vectors
 
-    def _keep(self, key: tuple[object, ...], make: Callable[[], Any], max_age_s: float = _MAX_AGE_S) -> Any:
+    def keep(self, key: tuple[object, ...], make: Callable[[], Any], max_age_s: float = _MAX_AGE_S) -> Any:
         """Return the value of a key, made again if it is too old."""
         if key not in self._kept or time.monotonic() - self._kept[key][0] > max_age_s:
             self._kept[key] = time.monotonic(), make()

@@ -5,8 +5,8 @@
     relevance = 1 - (1 - P(cosine)) (1 - P(terms)), because each branch alone can find a hit
 
 A cosine alone says little, because some chunk is nearest to any query. How a cosine relates to relevance depends on the
-embedder: `calibrations.toml` holds what was fitted to known answers. For all others, the distance from the background
-decides.
+embedder: `calibrations.toml` holds what was fitted to known answers, and an index what was fitted to its own chunks.
+For all others, the distance from the background decides.
 """
 
 import math
@@ -19,8 +19,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from florence_rag.index.base import HasCalibrations
 from florence_rag.retrieval.background import Background, BackgroundSample
 from florence_rag.retrieval.evidence import TermMatch
 from florence_rag.retrieval.query_vector import QueryVector
@@ -29,6 +31,8 @@ from florence_rag.types import KINDS, EmbedderInfo, Hit, Kind
 
 DEFAULT_MIN_RELEVANCE = 0.2
 """The relevance below which answers and tools leave hits out, unless the calibration of the embedder names another."""
+WEIGHTS = ("similarity", "mean", "deviation", "log_rows", "generic", "unknown")
+"""The fields of a calibration that are weights, in the order of its features."""
 PRIOR_ROWS = 10
 """The weight of the typical mean and deviation, in rows of the sample, because a small collection shows little."""
 _COLLECTION_ROWS = 50
@@ -64,10 +68,10 @@ class Calibration:
     generic: float = 0.0
     unknown: float = 0.0
 
-    def probabilities(
+    def features(
         self, cosines: np.ndarray, query: QueryVector, background: Background, unknown: float = 0.0
     ) -> np.ndarray:
-        """Return the probabilities that chunks with these cosines (N,) to the positive parts are relevant.
+        """Return (N, 6): the cosine (N,) of each chunk to the positive parts, and what the other weights multiply.
 
         `unknown` is the share of the query's words that the model was not trained with.
         """
@@ -76,9 +80,17 @@ class Calibration:
         shrunk = rows / (rows + PRIOR_ROWS)
         mean = shrunk * (positive.mean() - self.typical_mean) if rows else 0.0
         deviation = shrunk * (positive.std() - self.typical_deviation) if rows else 0.0
-        by_query = self.mean * mean + self.deviation * deviation + self.log_rows * math.log(max(rows, 1))
-        by_query += self.generic * float((background.texts @ query.positive).mean()) + self.unknown * unknown
-        probabilities: np.ndarray = _logistic(self.similarity * cosines + by_query + self.offset)
+        generic = (background.texts @ query.positive).mean()
+        by_query = np.tile([mean, deviation, math.log(max(rows, 1)), generic, unknown], (len(cosines), 1))
+        return np.column_stack([cosines, by_query])
+
+    def probabilities(
+        self, cosines: np.ndarray, query: QueryVector, background: Background, unknown: float = 0.0
+    ) -> np.ndarray:
+        """Return the probabilities that chunks are relevant; the arguments are those of `features`."""
+        weights = [getattr(self, name) for name in WEIGHTS]
+        features = self.features(cosines, query, background, unknown)
+        probabilities: np.ndarray = _logistic(features @ weights + self.offset)
         return probabilities
 
 
@@ -96,6 +108,12 @@ def _calibrations() -> Mapping[str, Mapping[Kind, Calibration]]:
 def calibration_of(embedder: EmbedderInfo) -> Mapping[Kind, Calibration]:
     """Return the calibration of each kind of chunk for the weights of an embedder; nothing if there is none."""
     return _calibrations().get(embedder.fingerprint, {})
+
+
+def calibrations_in(index: object) -> Mapping[Kind, Calibration]:
+    """Return the calibrations that were fitted to an index and are stored in it."""
+    stored = index.calibrations() if isinstance(index, HasCalibrations) else {}
+    return msgspec.convert(stored, dict[Kind, Calibration])
 
 
 def unknown_share(texts: Collection[str], embedder: EmbedderInfo) -> float:

@@ -34,6 +34,7 @@ from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_
 from florence_rag.retrieval.relevance import (
     Calibration,
     calibration_of,
+    calibrations_in,
     usual_min_relevance,
     weigh_cosines,
     weigh_distances,
@@ -122,8 +123,10 @@ class Retriever:
 
     @property
     def calibrations(self) -> Mapping[Kind, Calibration]:
-        """The calibration of each kind of chunk that has one."""
-        return calibration_of(self._context.models.embedder.info)
+        """The calibration of each kind of chunk that has one: that of the index, or else of the embedder."""
+        index, info = self._context.index, self._context.models.embedder.info
+        stored = self._sample.keep((info.fingerprint, "calibrations", 0.0), lambda: calibrations_in(index))
+        return {**calibration_of(info), **stored}
 
     @property
     def is_calibrated(self) -> bool:

@@ -61,6 +61,11 @@ def test_boxes_are_scored(run, data):
     assert metrics["AP50"]["low"] <= metrics["AP50"]["value"] and metrics["AR, 100 boxes"]["low"] is None
 
 
+def test_relevance_needs_known_and_off_topic_queries(run, tmp_path):
+    outcome = run("eval", "relevance", tmp_path, "--db", tmp_path / "a.db")
+    assert outcome.code == 2 and "--off-topic" in outcome.err
+
+
 def test_a_list_of_videos_needs_their_folder(run, data):
     outcome = run("eval", "retrieval", data / "msrvtt.csv", "--model", "florence-tiny")
     assert outcome.code == 2 and "--videos" in outcome.err

@@ -112,6 +112,7 @@ def test_databases_on_disk(run, tmp_path):
     check_object(run("evalset", "run", tmp_path / "set", tmp_path / "a.json", *db, "--json").json, "evalset run")
     runs = [tmp_path / "a.json"] * 2
     check_object(run("evalset", "compare", tmp_path / "set", *runs, "--json").json, "evalset compare")
+    check_object(run("eval", "relevance", "--reset", *db, "--json").json, "eval relevance --reset")
     check_object(run("export", tmp_path / "bulk", *db, "--json").json, "export")
     check_object(run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--json").json, "import")
     check_object(run("check", *db, "--json").json, "check")
