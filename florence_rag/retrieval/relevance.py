@@ -39,6 +39,8 @@ _COLLECTION_ROWS = 50
 """The smallest number of texts by which the rarity of a term is judged."""
 # Fitted by benchmarks/relevance.py; independent of the embedder.
 _SHARE_WEIGHT, _RARITY_WEIGHT, _TERMS_OFFSET = 79.5, 10.0, -81.65
+_PARTIAL_WEIGHT = 0.04
+"""What a part of the terms is worth: more than nothing, and less than the default thresholds."""
 _DISTANCE_WEIGHT, _DISTANCE_OFFSET = 1.3, -1.5
 
 
@@ -179,8 +181,9 @@ class TermEvidence:
 
     @property
     def probability(self) -> float:
-        """The probability that the text is relevant."""
-        return float(_logistic(_SHARE_WEIGHT * self.share + _RARITY_WEIGHT * self.rarity + _TERMS_OFFSET))
+        """The probability that the text is relevant, which grows with the share even where hardly any text is."""
+        fitted = float(_logistic(_SHARE_WEIGHT * self.share + _RARITY_WEIGHT * self.rarity + _TERMS_OFFSET))
+        return combine((_PARTIAL_WEIGHT * self.share**2, fitted))
 
 
 def weigh_terms(count: int, matches: Sequence[TermMatch]) -> list[TermEvidence]:

@@ -84,6 +84,11 @@ def test_a_term_that_no_text_contains_weighs_most():
     assert found.share < 0.5 < rare.share
 
 
+def test_a_part_of_the_terms_is_weak_evidence():
+    some, more = evidence("quantum rocket bridge of Marlow", "A bridge.", "The bridge of Marlow.")
+    assert 1e-4 < some.probability < more.probability < 0.05
+
+
 def test_words_with_the_same_stem_count_once():
     (found,) = evidence("parked parking", "The car is parked.")
     assert found.share == 1
