@@ -107,10 +107,11 @@ def calibrate_vqa(
             f"{len(known)} answers have a confidence and annotations; a calibration needs at least {_LEAST_ANSWERS}"
         )
     images = sorted({each.question.image_id for each in known}, key=lambda id: blake2b(str(id).encode()).digest())
-    fitted, held_out = set(images[::2]), [each for each in known if each.question.image_id in set(images[1::2])]
-    examples = [(each.confidence or 0.0, _score(each)) for each in known if each.question.image_id in fitted]
+    chosen, others = set(images[::2]), set(images[1::2])
+    fitted, held_out = ([each for each in known if each.question.image_id in some] for some in (chosen, others))
+    examples = [(each.answer, each.confidence or 0.0, _score(each)) for each in fitted]
     calibration = VQACalibration.fit(*zip(*examples, strict=True))
-    measured = [each._replace(confidence=calibration.probability(each.confidence or 0.0)) for each in held_out]
+    measured = [_calibrated(each, calibration) for each in held_out]
     before = calibration_error(_reliability(held_out))
     note = (
         f"Fitted to one half of the images, and measured on the other; the calibration error before was {before:.2%}."
@@ -118,6 +119,11 @@ def calibrate_vqa(
     counts = {"images": len(images) // 2, "questions": len(measured)}
     metrics, bins = tuple(_metrics(measured)), _reliability(measured)
     return calibration, replace(report, counts=counts, metrics=metrics, notes=(note,), reliability=bins)
+
+
+def _calibrated(answered: AnsweredQuestion, calibration: VQACalibration) -> AnsweredQuestion:
+    probability = calibration.scaling_of(answered.answer).probability
+    return answered._replace(confidence=probability(answered.confidence or 0.0))
 
 
 def _reliability(answered: Sequence[AnsweredQuestion]) -> tuple[ReliabilityBin, ...]:

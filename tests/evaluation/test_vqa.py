@@ -183,4 +183,4 @@ def test_a_calibration_is_measured_on_other_images(tmp_path):
     assert measured["calibration error"].value <= 0.05
     assert measured.counts == {"images": 2, "questions": 120}
     assert "the calibration error before was 49.00%" in measured.notes[0]
-    assert calibration.probability(0.99) == pytest.approx(0.5, abs=0.05)
+    assert calibration.scaling_of("yes").probability(0.99) == pytest.approx(0.5, abs=0.05)
