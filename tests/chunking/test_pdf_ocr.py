@@ -210,6 +210,7 @@ def test_a_figure_in_a_cropped_page_is_found_at_its_place(tmp_path):
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((0.5, 0.78), abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_map_of_many_lines_is_read_without_a_closer_look(tmp_path, monkeypatch):
     monkeypatch.setattr(pdf_ocr, "_render", lambda page: pytest.fail("rendered"))
     data = pdf_page(LINES + b"10 10 m 30 10 l S\n" * 20_000)

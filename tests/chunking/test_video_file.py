@@ -164,6 +164,7 @@ class Pipe(io.RawIOBase):
         return True
 
 
+@pytest.mark.slow
 def test_streamed_recordings_that_were_joined_are_seen_whole(tmp_path):
     path = tmp_path / "a.webm"
     for color in COLORS:

@@ -90,6 +90,7 @@ def test_after_close_every_call_says_so(index, put):
             call()
 
 
+@pytest.mark.slow
 def test_milvus_stays_off_the_terminal(db):
     script = f"""
 import logging, os, sys

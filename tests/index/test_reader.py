@@ -148,6 +148,7 @@ def test_ids_must_be_strings(index, ids):
             call(ids)
 
 
+@pytest.mark.slow
 def test_get_of_thousands(index, source, chunks, unit):
     one = source()
     index.begin(one)

@@ -517,6 +517,7 @@ def test_items_are_there_when_the_database_is_opened_again(tmp_path):
         assert rag.info().incomplete == ()
 
 
+@pytest.mark.slow
 def test_items_survive_a_kill(tmp_path):
     import subprocess
     import sys

@@ -94,6 +94,7 @@ def test_huge_settings_and_vocabularies_are_not_read(folder):
         write(folder, name, {})
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_files_is_not_searched_to_its_end(tmp_path):
     for i in range(10_001):
         (tmp_path / str(i)).touch()

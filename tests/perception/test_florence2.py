@@ -60,6 +60,7 @@ def test_it_implements_the_protocols(folder):
     assert isinstance(model, Captioner) and isinstance(model, OCRReader) and isinstance(model, VisualQA)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_batch_size(folder, wordy):
     many, one = florence2(wordy, batch=5), florence2(wordy, batch=1)
     captions = many.caption(FRAMES)
@@ -175,6 +176,7 @@ def test_captions_use_one_beam_and_scored_outputs_at_least_two(folder):
     assert script.options["num_beams"] == 2
 
 
+@pytest.mark.slow
 def test_threads_share_a_model(wordy):
     model = florence2(wordy, max_tokens=4)
     expected = [model.caption([frame]) for frame in FRAMES]
@@ -195,6 +197,7 @@ def test_a_text_longer_than_the_model_reads_is_refused(folder):
         florence2(folder).locate(noise(0), "cat " * 100)
 
 
+@pytest.mark.slow
 def test_the_positions_of_the_model_limit_an_output(folder):
     assert florence2(folder, max_tokens=10_000, beams=1).detect([noise(0)])
 
@@ -247,6 +250,7 @@ def test_a_truncated_file_is_refused(folder, tmp_path):
         florence2(target)
 
 
+@pytest.mark.slow
 def test_bf16_generates_captions(wordy):
     model = Florence2.from_pretrained(wordy, name="x", precision="bf16", max_tokens=6)
     assert all(model.caption(FRAMES[:2]))

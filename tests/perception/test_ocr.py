@@ -107,6 +107,7 @@ def test_impossible_settings_are_refused(wrong):
         RapidOcrReader(**wrong)
 
 
+@pytest.mark.slow
 def test_one_reader_serves_several_threads(reader):
     frames = [sign((f"NUMBER {i}{i}{i}", 60 + 20 * i, 40 + 30 * i), size=(500 + 40 * i, 300)) for i in range(4)]
     alone = [reader.read(frame) for frame in frames]
@@ -174,6 +175,7 @@ def test_the_shorter_a_line_the_more_confidence_it_needs(reader, monkeypatch, te
     assert [region.text for region in reader.read(sign(("ABC", 100, 100), height_px=28))] == [text] * kept
 
 
+@pytest.mark.slow
 def test_drawn_streets_without_text_have_no_words(reader):
     random = Random(1)
     scenes = [np.asarray(draw_scene(sample_scene(random), (640, 480)).convert("RGB")) for _ in range(16)]

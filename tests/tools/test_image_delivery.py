@@ -92,6 +92,7 @@ def test_the_budget_limits_the_images(full_rag, budget):
     assert pixels <= limits.max_tokens * PIXELS_PER_TOKEN
 
 
+@pytest.mark.slow
 def test_large_images_share_the_pixels(full_rag, tmp_path):
     wide = ImageRef(1, "", data="")
     for number in range(2):
