@@ -2,28 +2,39 @@
 
 `install` replaces the two functions of Lite that rank rows, by vector and by terms. They find the same rows, with these
 differences: only the fields that are asked for are read, the rows that were replaced or deleted are found out after
-each write and not in each search, and BM25 counts how rare a term is in the whole collection, not among the rows that
-were flushed together. Searches of a kind that this package does not use are left to Lite.
+each write and not in each search, the flat metadata that filters name are parsed once, and BM25 counts how rare a term
+is in the whole collection, not among the rows that were flushed together. Searches of a kind that this package does not
+use are left to Lite.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pyarrow as pa
 from milvus_lite.engine import collection as lite
 from milvus_lite.engine.projection import build_projection_plan, project_record
 from milvus_lite.index.brute_force import BruteForceIndex
 from milvus_lite.search.distance import compute_distances
 from milvus_lite.search.filter import evaluate_mask
-from milvus_lite.search.indexed_filter import evaluate_segment_filter
+from milvus_lite.search.filter.eval.hybrid_backend import (
+    _augment_table,
+    _rewrite_meta_access,
+    _synthetic_name,
+    collect_meta_keys,
+)
 from milvus_lite.storage.segment import _extract_vector_array
 
 from florence_rag.index.lite.term_index import TermIndex, bm25_scores
 
 _FEW = 0.25
 """The share of rows below which their vectors are copied before they are compared."""
+
+_MAX_KEYS = 64
+"""Keys of flat metadata that are kept for each source."""
 
 _Ranking = tuple[np.ndarray, np.ndarray]
 """Rows of a source (N,), and their distances (N,), the smallest first."""
@@ -46,25 +57,46 @@ class _Source(NamedTuple):
         numbers: The number of the write of each row; of rows with the same key, the one with the largest counts.
         table: The fields of each row.
         vector_data: Returns the vectors (N, D) of a field, and whether each row has one, or None if all have.
-        matches: Returns whether each row meets a filter.
         indexes: The index of each vector field.
-        term_indexes: The terms of each sparse field, once they were needed.
+        kept: The terms of each sparse field and the columns of flat metadata, once they were needed.
     """
 
     keys: Sequence[Any]
     numbers: np.ndarray
     table: Any
     vector_data: Callable[[str], tuple[np.ndarray, np.ndarray | None]]
-    matches: Callable[..., np.ndarray]
     indexes: Mapping[str, Any]
-    term_indexes: dict[str, Any]
+    kept: dict[str, Any]
 
     def term_index(self, field: str) -> TermIndex:
         """Return the terms of all rows."""
-        if not isinstance(self.term_indexes.get(field), TermIndex):
-            self.term_indexes[field] = TermIndex(self.table.column(field).to_pylist())
-        index: TermIndex = self.term_indexes[field]
+        if not isinstance(self.kept.get(field), TermIndex):
+            self.kept[field] = TermIndex(self.table.column(field).to_pylist())
+        index: TermIndex = self.kept[field]
         return index
+
+    def matches(self, condition: Any) -> np.ndarray:
+        """Return whether each row meets a filter."""
+        keys = collect_meta_keys(condition.ast)
+        if condition.backend != "hybrid" or not keys:
+            return evaluate_mask(condition, self.table)  # type: ignore[no-any-return]
+        try:
+            by_columns = replace(condition, ast=_rewrite_meta_access(condition.ast, keys), backend="arrow")
+            return evaluate_mask(by_columns, self._with_metadata(keys))  # type: ignore[no-any-return]
+        except (pa.ArrowException, TypeError, NotImplementedError, KeyError):  # such as of values of several types
+            return evaluate_mask(condition, self.table)  # type: ignore[no-any-return]
+
+    def _with_metadata(self, keys: set[str]) -> Any:
+        """Return the table with the values of some keys of the flat metadata as columns."""
+        columns = self.kept.setdefault("$meta", {})
+        if len(columns) > _MAX_KEYS:
+            columns.clear()
+        for key in keys - columns.keys():
+            columns[key] = _augment_table(self.table.select(["$meta"]), {key}).column(1)
+        table = self.table
+        for key in keys:
+            table = table.append_column(_synthetic_name(key), columns[key])
+        return table
 
     def record(self, row: int, fields: Sequence[str]) -> dict[str, Any]:
         """Return some fields of a row."""
@@ -124,7 +156,7 @@ def search_vectors(
             search_params,
         )
     snapshot = _snapshot(segments, memtable, delta_index)
-    allowed = _allowed(snapshot, compiled_filter, indexed_filter_plan)
+    allowed = _allowed(snapshot, compiled_filter)
     results = []
     for query in np.atleast_2d(np.asarray(query_vectors, np.float32)):
         rankings = [
@@ -157,7 +189,7 @@ def search_terms(
     condition = collection._compile_filter(expr, timezone=timezone) if expr else None
     segments, deleted = collection._read_snapshot()
     snapshot = _snapshot(segments, collection._memtable, deleted)
-    allowed = _allowed(snapshot, condition, collection._indexed_filter_plan(condition))
+    allowed = _allowed(snapshot, condition)
     indexes = [source.term_index(vector_field) for source in snapshot.sources]
     plan = build_projection_plan(output_fields, collection._schema, api_kind="search")
     project = partial(project_record, schema=collection._schema, plan=plan)
@@ -181,22 +213,15 @@ def _snapshot(segments: Sequence[Any], memtable: Any, deleted: Any) -> _Snapshot
 
 
 def _flushed(segment: Any) -> _Source:
-    matches = partial(evaluate_segment_filter, segment)
     return _Source(
-        segment.pks,
-        segment.seqs,
-        segment.table,
-        segment.vector_data,
-        matches,
-        segment.indexes,
-        segment.sparse_indexes,
+        segment.pks, segment.seqs, segment.table, segment.vector_data, segment.indexes, segment.sparse_indexes
     )
 
 
 def _unflushed(memtable: Any) -> _Source:
     keys, numbers, _, _, table = memtable.to_search_snapshot(vector_field=None, include_table=True)
     vector_data = cache(lambda field: _extract_vector_array(table.column(field)))
-    return _Source(keys, numbers, table, vector_data, lambda condition, _: evaluate_mask(condition, table), {}, {})
+    return _Source(keys, numbers, table, vector_data, {}, {})
 
 
 def _current(sources: Sequence[_Source], deletions: Mapping[Any, int]) -> list[np.ndarray]:
@@ -215,12 +240,12 @@ def _current(sources: Sequence[_Source], deletions: Mapping[Any, int]) -> list[n
     ]
 
 
-def _allowed(snapshot: _Snapshot, condition: Any, plan: Any) -> list[np.ndarray]:
+def _allowed(snapshot: _Snapshot, condition: Any) -> list[np.ndarray]:
     """Return for each source which rows are current and meet a filter, if there is one."""
     if condition is None:
         return snapshot.current
     return [
-        mask & source.matches(condition, plan) if mask.any() else mask
+        mask & source.matches(condition) if mask.any() else mask
         for source, mask in zip(snapshot.sources, snapshot.current, strict=True)
     ]
 
