@@ -58,6 +58,7 @@ bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, mo
 
 bench-all: bench ## Measure also what takes longer: precision, index types, detection, regions, memory for many images
 	$(BIN)/python benchmarks/ocr.py
+	$(BIN)/python benchmarks/words.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py

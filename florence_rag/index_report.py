@@ -41,6 +41,8 @@ class IndexReport:
         skipped: Files, and parts of files, that are not read; at most 10,000 of them.
         skipped_counts: The exact number of them by reason, most frequent first.
         changes: Each added, updated or removed source.
+        words_pending: The number of sources that are found by visual similarity, and whose OCR text and captions are
+            still to be read.
     """
 
     added: int = 0
@@ -52,6 +54,7 @@ class IndexReport:
     skipped: tuple[Skipped, ...] = ()
     skipped_counts: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    words_pending: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, ready for JSON, without the changes, of which there may be millions."""

@@ -23,11 +23,11 @@ from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage, embed_chu
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.progress import Progress
 from florence_rag.ingest.run import IngestRun
+from florence_rag.ingest.words_pass import check_unchanged
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.retrieval.retriever import VISUAL_KINDS
-from florence_rag.sources import discover
 from florence_rag.types import Chunk, Failure, Hit, Kind, Skipped, Source
 from florence_rag.validation import validate_arguments
 
@@ -249,26 +249,12 @@ class Reembedding:
     def _chunks(self, source: Source, hits: Collection[Hit]) -> Iterator[Chunk]:
         """Yield the stored chunks of a source, with their frames read again."""
         if any(hit.kind in VISUAL_KINDS for hit in hits):
-            _check_unchanged(source)
+            check_unchanged(source)
         for hit in hits:
             frames = self._context.images.frames(hit) if hit.kind in VISUAL_KINDS else ()
             if hit.kind in VISUAL_KINDS and not frames:
                 raise MediaError(f"{source.uri!r} no longer has the image of {hit.locator}; index it again first")
             yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
-
-
-def _check_unchanged(source: Source) -> None:
-    """Refuse a file that has changed, because its images would not match the stored text.
-
-    If there is no such file, loading the frames reports why, or reads them from another place.
-    """
-    if not Path(source.uri).is_file():
-        return
-    for found in discover([source.uri], {source.uri: source}):
-        if isinstance(found, Failure):
-            raise MediaError(found.reason)
-        if isinstance(found, Source) and found.content_hash != source.content_hash:
-            raise MediaError("the file has changed since it was indexed; index it again first")
 
 
 def _position(hit: Hit) -> tuple[str, int, float, tuple[int, int], str]:

@@ -15,7 +15,16 @@ MAX_REASONS = 200
 """The most reasons that are counted separately: programs invent suffixes, and a row of the ledger holds all counts."""
 OTHER = "of other kinds"
 """The reason under which all further ones are counted."""
+WORDS_PENDING = "without OCR text or captions yet"
+"""The reason of a source that is found by visual similarity, and whose words a later pass reads. It is not counted."""
+WORDS_FAILED = "whose OCR text or caption cannot be read"
+"""The reason of a source whose words are not tried again before it changes, or a run is asked to retry."""
 _MAX_SHOWN = 6
+
+
+def awaits_words(parts: Iterable[Skipped]) -> bool:
+    """Return whether the words of a source are still to be read; `parts` are what is not read of it."""
+    return any(part.reason == WORDS_PENDING for part in parts)
 
 
 class SkipCounts:
@@ -26,7 +35,9 @@ class SkipCounts:
         self._counts: Counter[str] = Counter()
 
     def add(self, record: Skipped) -> None:
-        """Count a record."""
+        """Count a record, unless it only says that words are still to be read."""
+        if record.reason == WORDS_PENDING:
+            return
         if len(self.records) < MAX_LISTED:
             self.records.append(record)
         is_counted = record.reason in self._counts or len(self._counts) < MAX_REASONS
@@ -45,7 +56,7 @@ class SkipCounts:
 
 def total_counts(parts: Iterable[Skipped], folders: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the number of skipped parts, and of skipped files in folders, by reason, most frequent first."""
-    counts = Counter(part.reason for part in parts)
+    counts = Counter(part.reason for part in parts if part.reason != WORDS_PENDING)
     for by_reason in folders:
         counts.update(by_reason)
     return _sorted(counts)

@@ -239,6 +239,13 @@ class IndexingCommand(EmbeddingCommand):
             help="When to run OCR: auto reads images, and scanned parts of pages.",
         ),
     ] = "auto"
+    words: Annotated[
+        Literal["later", "now", "never"],
+        typer.Option(
+            help="When to run OCR and write captions: after all files can be found by visual similarity, with each "
+            "file, or not in this run. A run continues where an earlier one stopped."
+        ),
+    ] = "later"
     video_frames: Annotated[
         Literal["all", "key"],
         typer.Option(help="Decode all frames of a video, or only its key frames, which is much faster."),

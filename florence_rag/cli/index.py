@@ -84,6 +84,7 @@ class Index(IndexingCommand):
                 prune=self.prune,
                 retry=self.retry,
                 near_duplicates=self.near_duplicates,
+                words=self.words,
                 follow_links=self.follow_links,
                 progress=progress,
                 engine=self._ray_engine(rag) if self.engine == "ray" else None,
@@ -144,6 +145,7 @@ class Watch(IndexingCommand):
                     reports = rag.watch(
                         *self.folders,
                         near_duplicates=self.near_duplicates,
+                        words=self.words,
                         follow_links=self.follow_links,
                         progress=progress,
                     )

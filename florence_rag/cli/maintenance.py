@@ -51,6 +51,7 @@ class Repair(IndexingCommand):
             "tenant": self.tenant,
             "model_options": self.model_options(),
             "near_duplicates": self.near_duplicates,
+            "words": self.words,
             "follow_links": self.follow_links,
         }
         steps: list[Step] = []

@@ -67,8 +67,9 @@ def report_to_text(report: IndexReport, *, list_skipped: bool = False) -> Render
     if report.near_duplicates:
         counts["near-duplicates"] = len(report.near_duplicates)
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    skipped = counts_to_line(report.skipped_counts)
-    line = Text.assemble((summary, "bold"), plain(f"; {skipped}" if skipped else ""))
+    pending = f"the words of {report.words_pending} files are still to be read" if report.words_pending else ""
+    notes = "".join(f"; {note}" for note in (counts_to_line(report.skipped_counts), pending) if note)
+    line = Text.assemble((summary, "bold"), plain(notes))
     listed = skipped_to_text(report) if list_skipped else Group()
     return Group(listed, failed_to_text(report.failed), line)
 
@@ -206,6 +207,9 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         "files": f"{info.sources} indexed, {info.failures} failed",
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()) or "none",
     }
+    if info.awaiting_words:
+        total = sum(count for kind, count in info.chunks.items() if kind != "text")
+        facts["words"] = f"{total - info.awaiting_words:,} of {total:,} images; the next index run continues"
     if info.skipped:
         facts["skipped"] = counts_to_line(info.skipped).removeprefix("skipped ")
     if info.shadow_embedder:

@@ -50,6 +50,8 @@ def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Re
     with _json_lines(console) if events else _bar(console) as report:
 
         def report_and_keep(step: Progress) -> None:
+            if step.task == "words" and not events and "words" not in [each.task for each in latest]:
+                console.print(plain(words_notice(step)))
             latest[:] = [step]
             report(step)
             if not events and not notices and (notice := captions_notice(step)):
@@ -67,8 +69,13 @@ def _bar(console: Console) -> Iterator[Report]:
     name = TextColumn("{task.description}", markup=False)
     with ProgressBar(*columns, name, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking for files", total=None)
+        latest = "index"
 
         def report(step: Progress) -> None:
+            nonlocal latest
+            if step.task != latest:
+                bar.reset(task)  # the speed of another task tells nothing of this one
+                latest = step.task
             bar.update(task, completed=step.files_done, total=step.files_total, description=progress_to_text(step))
 
         yield report
@@ -104,6 +111,14 @@ def captions_notice(step: Progress) -> str:
     return (
         f"About {ceil(left / 60)} minutes are left for {step.files_total - step.files_done} files, most of it for "
         "captions. To do without them, stop; finished files are kept. Then: florence-rag index PATH --captioner never"
+    )
+
+
+def words_notice(step: Progress) -> str:
+    """Return what the second pass over the files does."""
+    return (
+        f"All files can be found by visual similarity. Reading the words of {step.files_total}; "
+        "Ctrl-C stops it, and the next run continues."
     )
 
 

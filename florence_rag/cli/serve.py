@@ -64,7 +64,14 @@ class Serve(IndexingCommand):
         config = self._config()
         llm = open_chat_model(self.llm) if self.llm else None
         with listening(config) as listener, self.open_rag(self.model, **self.settings()) as rag:
-            app = create_app(rag, config, llm, near_duplicates=self.near_duplicates, follow_links=self.follow_links)
+            app = create_app(
+                rag,
+                config,
+                llm,
+                near_duplicates=self.near_duplicates,
+                words=self.words,
+                follow_links=self.follow_links,
+            )
 
             def announce() -> None:
                 url = Text.assemble("Serving ", (self.db, "bold"), " at ", plain(page_url(config, listener)))

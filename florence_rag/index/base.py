@@ -36,6 +36,7 @@ class IndexInfo:
         advice: what to do when the store is too small for the number of chunks, or "".
         shadow_embedder: the embedder whose vectors fill the shadow collection, if there is one.
         skipped: number of files and parts that the last runs over the folders did not read, by reason.
+        awaiting_words: number of images, pages and clips without OCR text or captions, which the next index run adds.
     """
 
     uri: str
@@ -52,6 +53,7 @@ class IndexInfo:
     advice: str = ""
     shadow_embedder: EmbedderInfo | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
+    awaiting_words: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -296,6 +298,17 @@ class ChunkWriter(Protocol):
         Raises:
             InputError: if an id is unknown or a value cannot be stored. Nothing is replaced then.
         """
+        ...
+
+    def update_texts(self, chunks: Sequence[Chunk], text_vectors: np.ndarray | None = None) -> None:
+        """Replace the text, caption and OCR text of stored chunks, and their text vectors; all else stays.
+
+        Chunks that are not stored are left out, because somebody may have deleted them. Arguments as for `add`.
+        """
+        ...
+
+    def update_skipped(self, skipped: Mapping[Source, Sequence[Skipped]]) -> None:
+        """Replace the record of the parts that are not read of complete sources, unless their content has changed."""
         ...
 
     def flush_buffer(self) -> None:

@@ -332,6 +332,17 @@ class Ledger:
             if entry.source and entry.source.content_hash == source.content_hash
         )
 
+    def update_skipped(self, skipped: Mapping[Source, Sequence[Skipped]]) -> None:
+        """Replace the parts that are not read of complete sources whose content is still the same."""
+        ids = {record_id(source.uri): source for source in skipped}
+        rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
+        entries = ((self._entry(row), ids[id]) for id, row in rows.items())
+        self.put(
+            replace(entry, state="partial" if skipped[source] else "complete", skipped=skipped[source])
+            for entry, source in entries
+            if entry.is_complete and entry.source and entry.source.content_hash == source.content_hash
+        )
+
     def states(self, uris: Collection[str]) -> dict[str, State]:
         """Return the states of those uris that have an entry; what another machine has just written may be missing."""
         by_id = {record_id(uri): uri for uri in uris}

@@ -29,7 +29,7 @@ from florence_rag.index.schema import vector_dtype_of
 from florence_rag.index.tenants import split_tenant, with_tenant
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.redaction import keep_secret
-from florence_rag.skip_counts import total_counts
+from florence_rag.skip_counts import awaits_words, total_counts
 from florence_rag.telemetry import get_logger
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
@@ -253,6 +253,13 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             vector_dtype=self.chunks.codec.dtype,
             advice=self._notice() or connection.profile.capacity_advice(counts.total()),
             skipped=total_counts((part for entry in complete for part in entry.skipped), self.skipped_files().values()),
+            awaiting_words=sum(
+                count
+                for entry in complete
+                if awaits_words(entry.skipped)
+                for kind, count in entry.chunks.items()
+                if kind != "text"
+            ),
         )
 
     def _notice(self) -> str:

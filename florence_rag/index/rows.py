@@ -44,12 +44,6 @@ class _ItemImage(TypedDict):
 def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:
     """Return the row of a chunk, with long texts truncated. text_vector: zeros for a chunk without text."""
     locator = chunk.locator
-    text = "\n".join((chunk.caption, chunk.text, chunk.ocr))
-    text_fields: Row = {}
-    if text_vector is not None:
-        has_text = bool(text_vector.any())  # an arbitrary unit vector replaces zeros, which the store does not take
-        stored = text_vector if has_text else np.eye(1, len(text_vector), dtype=np.float32)[0]
-        text_fields = {"has_text_vector": has_text, "text_vector": stored}
     return {
         "id": chunk.id,
         "source": checked_uri(chunk.source.uri),
@@ -58,14 +52,25 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
         "start_s": locator.start_s,
         "end_s": locator.end_s,
         "locator": locator.to_dict(),
+        "metadata": checked_metadata(chunk.metadata, chunk.source.uri),
+        "vector": vector,
+        **text_fields(chunk, text_vector),
+    }
+
+
+def text_fields(chunk: Chunk, text_vector: np.ndarray | None = None) -> Row:
+    """Return the fields of a row that follow from the texts of its chunk, as `chunk_to_row` does."""
+    fields: Row = {
         "text": truncate(clean(chunk.text), MAX_TEXT_BYTES),
         "caption": truncate(clean(chunk.caption), MAX_TEXT_BYTES),
         "ocr": truncate(clean(chunk.ocr), MAX_TEXT_BYTES),
-        "terms": document_terms(text, MAX_TEXT_BYTES),
-        "metadata": checked_metadata(chunk.metadata, chunk.source.uri),
-        "vector": vector,
-        **text_fields,
+        "terms": document_terms("\n".join((chunk.caption, chunk.text, chunk.ocr)), MAX_TEXT_BYTES),
     }
+    if text_vector is not None:
+        has_text = bool(text_vector.any())  # an arbitrary unit vector replaces zeros, which the store does not take
+        stored = text_vector if has_text else np.eye(1, len(text_vector), dtype=np.float32)[0]
+        fields |= {"has_text_vector": has_text, "text_vector": stored}
+    return fields
 
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:

@@ -30,6 +30,7 @@ from florence_rag.index.rows import (
     checked_uri,
     checked_vectors,
     chunk_to_row,
+    text_fields,
 )
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import Chunk, Kind, Skipped, Source, item_uri
@@ -151,11 +152,32 @@ class MilvusWriter:
 
     def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, as `ChunkWriter.update_metadata` says."""
-        self.flush_buffer()
-        rows = self.chunks.whole_rows(list(metadata))
-        updates = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]
-        bases = map(without_flat_metadata, rows) if self.chunks.codec.flat else rows
-        self.load_rows(row | {"metadata": update} for row, update in zip(bases, updates, strict=True))
+        with self._lock:
+            self.flush_buffer()
+            rows = self.chunks.whole_rows(list(metadata))
+            updates = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]
+            bases = map(without_flat_metadata, rows) if self.chunks.codec.flat else rows
+            self.load_rows(row | {"metadata": update} for row, update in zip(bases, updates, strict=True))
+
+    def update_texts(self, chunks: Sequence[Chunk], text_vectors: np.ndarray | None = None) -> None:
+        """Replace the texts of stored chunks, as `ChunkWriter.update_texts` says."""
+        checked_texts = checked_text_vectors(text_vectors, len(chunks), self.chunks.text_dimension)
+        updates = {chunk.id: text_fields(chunk, each) for chunk, each in zip(chunks, checked_texts, strict=True)}
+        with self._lock:
+            self.flush_buffer()
+            stored = self.chunks.rows(list(updates), ["id"])
+            rows = [row | updates[row["id"]] for row in self.chunks.whole_rows(list(stored))]
+            with self._checked():
+                self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
+            self._unflushed_rows += len(rows)
+            self._flush_if_due()
+
+    def update_skipped(self, skipped: Mapping[Source, Sequence[Skipped]]) -> None:
+        """Record which parts of sources are not read, as `ChunkWriter.update_skipped` says."""
+        with self._lock:
+            self.flush_buffer()
+            self.chunks.check()
+            self.chunks.ledger.update_skipped(skipped)
 
     def load_rows(self, rows: Iterable[Row]) -> int:
         """Store whole rows, without entries in the ledger, and return their number."""
@@ -196,9 +218,7 @@ class MilvusWriter:
         for each in self._pending.values():
             each.rows.clear()
         self._buffered_rows = 0
-        flush_rows = self.chunks.connection.profile.flush_rows
-        if flush_rows is not None and self._unflushed_rows >= flush_rows:
-            self._flush_rows()
+        self._flush_if_due()
 
     def flush(self) -> None:
         """Write buffered rows and make everything durable, as `ChunkWriter.flush` says."""
@@ -221,6 +241,11 @@ class MilvusWriter:
                 yield pool
             finally:
                 check.result()  # says more than an error of a collection that was dropped
+
+    def _flush_if_due(self) -> None:
+        flush_rows = self.chunks.connection.profile.flush_rows
+        if flush_rows is not None and self._unflushed_rows >= flush_rows:
+            self._flush_rows()
 
     def _flush_rows(self) -> None:
         self.chunks.connection.flush(self.chunks.name)

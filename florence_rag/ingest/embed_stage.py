@@ -62,11 +62,16 @@ class EmbedStage:
 
     @classmethod
     def from_models(
-        cls, models: Models, *, index_regions: bool = False, file_limits: Limits = DEFAULT_LIMITS
+        cls,
+        models: Models,
+        *,
+        index_regions: bool = False,
+        file_limits: Limits = DEFAULT_LIMITS,
+        captions: bool = True,
     ) -> EmbedStage:
         """Load the models now, so that a missing model fails the run and not each source, and return their stage."""
         steps: list[DescribeStep] = []
-        if models.captioner is not None:
+        if models.captioner is not None and captions:
             steps.append(("caption", partial(add_captions, models.captioner.get())))
         if models.detector is not None and index_regions:
             steps.append(("detect", partial(with_regions, models.detector.get())))

@@ -4,7 +4,7 @@ paths -> diff with the index -> separate duplicates -> engine -> store -> report
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
@@ -29,6 +29,14 @@ from florence_rag.ingest.index_diff import IndexDiff, IndexSnapshot
 from florence_rag.ingest.progress import Progress
 from florence_rag.ingest.read_stage import Chunker, FileReader, OCRMode, OCRStage
 from florence_rag.ingest.run import IngestRun
+from florence_rag.ingest.words_pass import (
+    FEW_FILES,
+    WordsMode,
+    WordsPass,
+    chunk_unchanged,
+    words_may_follow,
+    words_stage,
+)
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
@@ -48,12 +56,16 @@ class RunOptions(TypedDict, total=False):
         follow_links: Whether to follow symbolic links that lead out of the folders; False by default.
         progress: Called after every step, in the calling thread.
         engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.
+        words: When to read OCR text and captions: "later", the default, when all files can be searched by visual
+            similarity, the most useful first; "now" with each file, as always for up to eight files and by another
+            engine; or "never" in this run, so that a later one reads them.
     """
 
     near_duplicates: NearDuplicates
     follow_links: bool
     progress: Callable[[Progress], None] | None
     engine: Callable[[Chunker], Engine] | None
+    words: WordsMode
 
 
 def _only_new(report: IndexReport, reported: set[Skipped]) -> IndexReport:
@@ -75,9 +87,11 @@ def _log_report(report: IndexReport, run: IngestRun) -> None:
 def _drops(options: RunOptions) -> bool:
     """Check the options, and return whether near-duplicates are not indexed."""
     check_keywords(options, RunOptions)
-    choice = options.get("near_duplicates", "link")
+    choice, words = options.get("near_duplicates", "link"), options.get("words", "later")
     if choice not in get_args(NearDuplicates):
         raise InputError(f"near_duplicates is {choice!r}; allowed are 'keep', 'link' and 'drop'")
+    if words not in get_args(WordsMode):
+        raise InputError(f"words is {words!r}; allowed are 'later', 'now' and 'never'")
     return choice == "drop"
 
 
@@ -113,7 +127,7 @@ class FileIngestor:
                 skipped = counts_to_line(diff.skipped.by_reason)
                 found = f" ({skipped})" if skipped else ""
                 raise InputError(f"nothing to index in {named}{found}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
-            return self._apply(diff, snapshot, options)
+            return self._apply(diff, snapshot, options, retry=retry)
 
     @span("index")
     def retry(self, options: RunOptions) -> IndexReport:
@@ -122,7 +136,7 @@ class FileIngestor:
             snapshot = IndexSnapshot(self.context.index)
             failed = Places(sorted(snapshot.failed))
             diff = self._differ(snapshot, options)(failed, retry=True)
-            return self._apply(diff, snapshot, options)
+            return self._apply(diff, snapshot, options, retry=True)
 
     def watch(
         self, folders: Collection[str | PathLike[str]], options: RunOptions, stop: threading.Event | None = None
@@ -161,11 +175,16 @@ class FileIngestor:
     def _config(self) -> IngestConfig:
         return self.config or IngestConfig()
 
-    def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
+    def _apply(
+        self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions, *, retry: bool = False
+    ) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
         index = self.context.index
         progress = options.get("progress")
-        run = IngestRun(index, len(diff.changed), progress=self.default_progress() if progress is None else progress)
+        progress = self.default_progress() if progress is None else progress
+        run = IngestRun(index, len(diff.changed), progress=progress)
+        if self._postpones_words(diff, options):
+            run.words_follow = words_may_follow(self.context.models, self._ocr_stage)
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:
@@ -184,14 +203,42 @@ class FileIngestor:
         report = run.report(diff, snapshot.sources)
         _log_report(report, run)
         snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures), run.skipped)
-        return report
+        indexed = [snapshot.sources[source.uri] for source in (*diff.unchanged, *run.done)]
+        words = WordsPass(index, snapshot.skipped_parts, self.context.models.text_embedder, progress)
+        if options.get("words") != "never":
+            self._read_words(words, words.pending(indexed, retry=retry), snapshot)
+        pending = len(words.pending(indexed))
+        return replace(report, failed=(*report.failed, *words.failures.values()), words_pending=pending)
+
+    @property
+    def _ocr_stage(self) -> OCRStage | None:
+        return OCRStage.from_models(self.context.models, self.ocr_mode)
+
+    def _postpones_words(self, diff: IndexDiff, options: RunOptions) -> bool:
+        """Return whether the words of changed files are not read with the files."""
+        words = options.get("words", "later")
+        if options.get("engine"):  # which reads words by options of its own
+            return False
+        return words == "never" or (words == "later" and len(diff.changed) > FEW_FILES)
+
+    def _read_words(self, words: WordsPass, pending: Sequence[Source], snapshot: IndexSnapshot) -> None:
+        """Read the words that are pending, if there is a model that reads any."""
+        models, ocr = self.context.models, self._ocr_stage
+        if not pending or (ocr is None and models.captioner is None):
+            return
+        start_workers(min(len(pending), self._config.threads))
+        log.info("reading words of %d files", len(pending), extra={"event": "words.begin", "files": len(pending)})
+        reader, lone_reader = self._readers(partial(chunk_unchanged, config=self._chunking_for(ocr, models.captioner)))
+        stage = words_stage(self.context.index, models)
+        words.run(pending, snapshot.sources.values(), ThreadEngine(stage, reader, ocr, self.config, lone_reader))
+        self.context.index.flush()
 
     def _steps(
         self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions
     ) -> Iterator[tuple[list[Source], Engine, NearDuplicateFilter | None]]:
         """Yield what a run indexes: new content, then the duplicates, from the rows of their originals if possible."""
         # A source that is about to be replaced is not an original: its rows may be gone before they are read.
-        index, engine = self.context.index, self._engine(options)
+        index, engine = self.context.index, self._engine(options, words=run.words_follow is None)
         changed = {source.uri for source in diff.changed}
         near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if _drops(options) else None
         indexed = [source for source in snapshot.sources.values() if source.uri not in changed]
@@ -216,23 +263,32 @@ class FileIngestor:
             yield copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self.config), None
             yield others, engine, near_duplicates
 
-    def _engine(self, options: RunOptions) -> Engine:
-        """Load the models, and return the engine that uses them."""
-        models = self.context.models
-        ocr = OCRStage.from_models(models, self.ocr_mode)
-        detector = models.detector if self.index_regions else None
-        config = limit_image_detail(self.chunking or ChunkingConfig(), models.embedder, ocr, models.captioner, detector)
-        make_engine = options.get("engine")
-        if not make_engine and (ocr is None or self.ocr_mode != "auto"):  # other engines have an OCR mode of their own
-            config = replace(config, find_ocr_boxes=False)
+    def _engine(self, options: RunOptions, *, words: bool = True) -> Engine:
+        """Load the models, and return the engine that uses them, without those that read words if these follow."""
+        models, make_engine = self.context.models, options.get("engine")
+        ocr, captioner = (self._ocr_stage, models.captioner) if words else (None, None)
+        config = self._chunking_for(ocr, captioner, models.detector if self.index_regions else None)
+        if make_engine:  # other engines have an OCR mode of their own
+            config = replace(config, find_ocr_boxes=(self.chunking or ChunkingConfig()).find_ocr_boxes)
         keep = options.get("near_duplicates") == "keep"
-        chunker = partial(chunk_or_skip if keep else chunk_with_hashes, config=config)
-        ingest = self._config
-        readers = ingest.threads + (models.embedder.capabilities.workers if models.action_recognizer else 0)
-        reader, lone_reader = (
-            FileReader(chunker, ingest.limits(count), ingest.max_chunks_per_file) for count in (readers, 1)
-        )
+        reader, lone_reader = self._readers(partial(chunk_or_skip if keep else chunk_with_hashes, config=config))
         if make_engine:
             return make_engine(lone_reader)  # other engines read nothing again
-        stage = EmbedStage.from_models(models, index_regions=self.index_regions, file_limits=reader.limits)
+        stage = EmbedStage.from_models(
+            models, index_regions=self.index_regions, file_limits=reader.limits, captions=words
+        )
         return ThreadEngine(stage, reader, ocr, self.config, lone_reader)
+
+    def _chunking_for(self, ocr: OCRStage | None, *readers: object) -> ChunkingConfig:
+        """Return how to decode files as far as the embedder, OCR and the other readers need it."""
+        config = limit_image_detail(self.chunking or ChunkingConfig(), self.context.models.embedder, ocr, *readers)
+        return config if ocr and self.ocr_mode == "auto" else replace(config, find_ocr_boxes=False)
+
+    def _readers(self, chunker: Chunker) -> tuple[FileReader, FileReader]:
+        """Return the reader of files that are read side by side, and that of files that need more memory."""
+        ingest, models = self._config, self.context.models
+        readers = ingest.threads + (models.embedder.capabilities.workers if models.action_recognizer else 0)
+        return (
+            FileReader(chunker, ingest.limits(readers), ingest.max_chunks_per_file),
+            FileReader(chunker, ingest.limits(1), ingest.max_chunks_per_file),
+        )

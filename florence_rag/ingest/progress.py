@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from florence_rag.telemetry import current_context, span
 from florence_rag.validation import validate_arguments
@@ -24,6 +25,7 @@ class Progress:
         failures: The number of files that have failed.
         elapsed_s: Seconds since the run began.
         busy: For each stage the share of that time that its threads have worked, in [0, 1].
+        task: What is done with the files: "index" stores them, "words" then reads their OCR text and captions.
     """
 
     files_done: int
@@ -33,6 +35,7 @@ class Progress:
     failures: int
     elapsed_s: float = 0.0
     busy: Mapping[str, float] = field(default_factory=dict)
+    task: Literal["index", "words"] = "index"
 
     @property
     def bottleneck(self) -> str:

@@ -160,6 +160,10 @@ class OCRStage:
         """Return the stage, or None if there is no reader or the mode is "never"."""
         return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
 
+    def may_read(self, chunk: Chunk) -> bool:
+        """Return whether there may be words to read in a chunk, whose `ocr_boxes` need not be known."""
+        return bool(chunk.frames) and (chunk.kind == "page" or bool(self._boxes(chunk)))
+
     def __call__(self, chunk: Chunk, load_detail: LoadDetail | None = None) -> Chunk:
         """Return the chunk with its OCR text, without lines that its text has; unchanged if the mode excludes it."""
         boxes = self._boxes(chunk)

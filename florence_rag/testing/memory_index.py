@@ -14,9 +14,16 @@ import numpy as np
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filter_pushdown import check_filter, expression
-from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
+from florence_rag.index.rows import (
+    checked_metadata,
+    checked_text_vectors,
+    checked_vectors,
+    chunk_to_row,
+    row_to_hit,
+    text_fields,
+)
 from florence_rag.index.text_codec import query_terms
-from florence_rag.skip_counts import total_counts
+from florence_rag.skip_counts import awaits_words, total_counts
 from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 
 
@@ -105,6 +112,23 @@ class MemoryIndex:
                 self._sources[source.uri] = source
             elif known := self._rejected.get(source.uri):
                 self._rejected[source.uri] = replace(known, source=source)
+
+    def update_texts(self, chunks: Sequence[Chunk], text_vectors: np.ndarray | None = None) -> None:
+        """Replace the texts of stored chunks, and their text vectors."""
+        width = self.text_embedder.dimension if self.text_embedder else None
+        checked_texts = checked_text_vectors(text_vectors, len(chunks), width)
+        for chunk, text_vector in zip(chunks, checked_texts, strict=True):
+            if row := self._rows.get(chunk.id):
+                fields = {name: text_fields(chunk)[name] for name in ("text", "caption", "ocr")}
+                self._rows[chunk.id] = replace(row, hit=replace(row.hit, **fields), text_vector=text_vector)
+
+    def update_skipped(self, skipped: Mapping[Source, Sequence[Skipped]]) -> None:
+        """Replace the record of the parts that are not read of complete sources."""
+        for source, parts in skipped.items():
+            if source.uri in self._sources:
+                self._skipped_parts = {**self._skipped_parts, source.uri: parts}
+                if not parts:
+                    del self._skipped_parts[source.uri]
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """Delete sources and return the number of deleted rows."""
@@ -201,6 +225,10 @@ class MemoryIndex:
             server_version="",
             text_embedder=self.text_embedder,
             skipped=total_counts(chain.from_iterable(self._skipped_parts.values()), self._skipped_files.values()),
+            awaiting_words=sum(
+                row.hit.kind != "text" and awaits_words(self._skipped_parts.get(row.hit.uri, ()))
+                for row in self._rows.values()
+            ),
         )
 
     def _drop(self, uri: str) -> None:

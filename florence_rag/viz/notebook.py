@@ -40,6 +40,8 @@ class _Progress(Protocol):
     def chunks(self) -> int: ...
     @property
     def failures(self) -> int: ...
+    @property
+    def task(self) -> str: ...
 
 
 def progress_in_notebook() -> Callable[[_Progress], None] | None:
@@ -51,7 +53,8 @@ def progress_in_notebook() -> Callable[[_Progress], None] | None:
 
     def report(step: _Progress) -> None:
         failed = f", {step.failures} failed" if step.failures else ""
-        line = f"{step.files_done} of {step.files_total} files, {step.chunks} chunks{failed}"
+        line = "words of " if step.task == "words" else ""
+        line += f"{step.files_done} of {step.files_total} files, {step.chunks} chunks{failed}"
         handle.update({"text/plain": line}, raw=True)
 
     return report

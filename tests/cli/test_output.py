@@ -106,6 +106,8 @@ def test_a_report_names_failures_first_and_counts_last():
         "failed /a.jpg: is cut off",
         "2 added, 0 updated, 0 unchanged, 0 removed, 1 failed",
     ]
+    text = shown(report_to_text(IndexReport(added=2, skipped_counts={".mp3": 1}, words_pending=2)))
+    assert text.strip().endswith("0 failed; skipped 1: 1 .mp3; the words of 2 files are still to be read")
 
 
 def test_info_names_the_training_data_of_the_model():
@@ -123,6 +125,9 @@ def test_info_names_the_training_data_of_the_model():
     assert "3 indexed, 1 failed" in text
     assert "2 image" in text
     assert "synthetic" in text
+    assert "words" not in text
+    pending = shown(info_to_text(replace(info, awaiting_words=1), [], None))
+    assert "words       2 of 3 images; the next index run continues" in pending
     assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
     assert "failed /a.jpg: no image" in text
 

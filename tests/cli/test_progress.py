@@ -64,3 +64,12 @@ def test_a_profile_lists_the_busiest_stage_first(monkeypatch):
 def test_the_remaining_time_is_estimated_from_the_speed():
     assert left_s(STEP) == pytest.approx(6.0)
     assert left_s(Progress(0, 7, 0, "/a.jpg", 0)) is None
+
+
+def test_the_second_pass_is_announced_once(monkeypatch):
+    steps = [Progress(done, 9, done, "/a.jpg", 0, done / 2) for done in (8, 9)]
+    words = [Progress(done, 7, done, "/a.jpg", 0, done / 2, task="words") for done in (1, 2)]
+    text = written(monkeypatch, False, *steps, *words)
+    assert text.startswith("All files can be found by visual similarity. Reading the words of 7; Ctrl-C stops it")
+    assert text.count("\n") == 1
+    assert "2/7" in written(monkeypatch, True, *steps, *words)

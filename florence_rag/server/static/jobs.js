@@ -85,9 +85,9 @@ const state = (job) => el("span", { className: job.state === "failed" ? "why fai
 
 function progress(job) {
   if (!job.progress) return job.state === "waiting" ? "Waiting for the run before it" : job.state === "running" ? "Looking for files …" : "";
-  const { files_done, files_total, chunks, failures, source } = job.progress;
+  const { files_done, files_total, chunks, failures, source, task } = job.progress;
   const failed = failures ? `, ${failures} failed` : "";
-  return `${files_done} of ${files_total} files, ${chunks} chunks${failed} · ${baseName(source)}`;
+  return `${task === "words" ? "Words of " : ""}${files_done} of ${files_total} files, ${chunks} chunks${failed} · ${baseName(source)}`;
 }
 
 function counts(report) {
