@@ -52,10 +52,15 @@ def by_usefulness(source: Source) -> tuple[int, int]:
 
 def words_may_follow(models: Models, ocr: OCRStage | None) -> Callable[[Chunk], bool] | None:
     """Return a function that tells whether a chunk may get words, or None if no model reads any."""
-    captions = models.captioner is not None
-    if ocr is None and not captions:
+    if ocr is None and models.captioner is None:
         return None
-    return lambda chunk: bool(ocr and ocr.may_read(chunk)) or (captions and bool(chunk.frames) and not chunk.caption)
+
+    def may_follow(chunk: Chunk) -> bool:
+        lacks_caption = not chunk.caption or chunk.kind == "clip"  # the caption of a clip may only name an action
+        has_caption_to_come = models.captioner is not None and bool(chunk.frames) and lacks_caption
+        return has_caption_to_come or (ocr is not None and ocr.may_read(chunk))
+
+    return may_follow
 
 
 def words_stage(index: ChunkIndex, models: Models) -> EmbedStage:

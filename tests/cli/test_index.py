@@ -14,7 +14,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index_report import IndexReport
 from florence_rag.testing import ColorEmbedder, color_frame
 
-SKIPPED = ("skipped", "skipped_counts")
+SKIPPED = ("skipped", "skipped_counts", "words_pending")
 PROGRAM = Path(__file__).with_name("color_program.py")
 
 

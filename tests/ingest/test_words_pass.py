@@ -101,7 +101,7 @@ def test_two_passes_store_what_one_stores_and_search_works_between_them(tmp_path
         report = rag.add(folder, progress=progress)
         assert (report.added, report.words_pending, two.info().awaiting_words) == (FILES, 0, 0)
         assert (found[0].caption, found[0].ocr) == ("", "")
-        hit, vector = expected[found[0].id]
+        hit, _ = expected[found[0].id]
         stored = contents(two)
         assert stored[hit.id][0].metadata["tags"] == ["mine"]
         rag.set_tags({hit.id: []})
@@ -199,6 +199,7 @@ def test_the_action_of_a_clip_stays_beside_its_caption(tmp_path):
         fps = 2.0
 
         def recognize(self, samples, end_s):
+            assert list(samples)
             return [Action("driving", 0.0, end_s, 0.9)]  # the time of the clip, into which it is merged
 
         def sentence(self, action):
