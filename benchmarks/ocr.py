@@ -1,4 +1,4 @@
-"""OCR: its share of an index run, the effect of batches of lines, and what it reads on drawn streets: make bench-all.
+"""OCR: its share of an index run, the effect of memory and batches, and what it reads on streets: make bench-all.
 
     python benchmarks/ocr.py
 
@@ -70,6 +70,21 @@ def seconds_by_batch(lines: int) -> dict[int, float]:
     return best
 
 
+def seconds_by_memory(folder: Path) -> dict[str, float]:
+    """Return the processor seconds of reading images with memory from an arena, and from the system for each pass."""
+    one = {"EngineConfig.onnxruntime.intra_op_num_threads": 1, "EngineConfig.onnxruntime.inter_op_num_threads": 1}
+    common = {"Global.log_level": "critical", "Global.use_cls": False, "Det.limit_type": "max", **one}
+    name = "EngineConfig.onnxruntime.enable_cpu_mem_arena"
+    readers = {kind: RapidOCR(params={**common, name: kind == "arena"}) for kind in ("arena", "system")}
+    spent = dict.fromkeys(readers, 0.0)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        for kind, reader in readers.items():
+            started = time.process_time()
+            reader(np.asarray(Image.open(path).convert("RGB")))
+            spent[kind] += time.process_time() - started if number else 0.0  # the first image loads the models
+    return spent
+
+
 def streets_with_words(scenes: int) -> tuple[int, int]:
     """Return on how many drawn streets without text words are read, and on how many with a short sign just its text."""
     random, reader, noisy, exact = Random(1), RapidOcrReader(), 0, 0
@@ -90,9 +105,11 @@ def main(images: Annotated[int, typer.Option(min=4)] = 64, lines: Annotated[int,
         folder.mkdir()
         save_scenes(folder, images)
         stages = seconds_by_stage(folder, Path(scratch) / "ocr.db")
+        memory = seconds_by_memory(folder)
     print(f"{images} images in {stages.pop('run'):.1f} s; how busy the threads of each stage were")
     for stage, share in sorted(stages.items(), key=lambda pair: -pair[1]):
         print(f"  {stage:8}{share:6.0%}")
+    print(f"memory from an arena: {memory['arena'] / memory['system']:.2f} of the processor time without one")
     print(f"{lines} lines, one thread")
     for batch, seconds in seconds_by_batch(lines).items():
         print(f"  {batch:2} per batch{lines / seconds:8.1f} lines/s")

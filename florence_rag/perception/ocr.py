@@ -49,6 +49,7 @@ class RapidOcrReader:
                 "Rec.rec_batch_num": 1,  # in a batch, short lines are padded to the longest
                 "Det.limit_type": "max",
                 "Det.limit_side_len": detect_side_px,
+                "EngineConfig.onnxruntime.enable_cpu_mem_arena": True,  # else each pass asks the system for memory
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
