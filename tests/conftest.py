@@ -130,7 +130,8 @@ def without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 def engine_uri(tmp_path: Path, without_tokens: None) -> Iterator[str]:
     """Runs a Milvus Lite engine behind a port, which to the index is a server that several machines share."""
     from florence_rag.index.lite.internals import LiteEngine
+    from florence_rag.index.lite.served import FREE_PORT, Endpoint
 
-    engine = LiteEngine(tmp_path / "engine.db")
-    yield f"http://127.0.0.1:{engine.own_endpoint.port}"
+    engine = LiteEngine(tmp_path / "engine.db", Endpoint(FREE_PORT))
+    yield engine.own_endpoint.uri
     engine.stop()

@@ -13,6 +13,7 @@ from florence_rag.index.address import Address
 from florence_rag.index.client import server_problem
 from florence_rag.index.connection import Connection
 from florence_rag.index.lite.internals import LiteEngine
+from florence_rag.index.lite.served import FREE_PORT, Endpoint
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.store_profile import SERVER
 
@@ -32,8 +33,8 @@ def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "CONNECT_S", 1.0)
     monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
-    engine = LiteEngine(tmp_path / "short.db")
-    index = open_index(uri=f"http://127.0.0.1:{engine.own_endpoint.port}")
+    engine = LiteEngine(tmp_path / "short.db", Endpoint(FREE_PORT))
+    index = open_index(uri=engine.own_endpoint.uri)
     engine.stop()
     with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
         index.sources()

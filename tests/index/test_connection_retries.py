@@ -14,6 +14,7 @@ from florence_rag.index import store_client
 from florence_rag.index.address import Address
 from florence_rag.index.connection import Connection
 from florence_rag.index.lite.internals import LiteEngine
+from florence_rag.index.lite.served import FREE_PORT, Endpoint
 from florence_rag.index.store_errors import is_not_loaded, is_transient
 
 
@@ -77,8 +78,8 @@ class Server:
         self.start()
 
     def start(self):
-        self.engine = LiteEngine(self.path)
-        self.proxy.target = self.engine.own_endpoint.port
+        self.engine = LiteEngine(self.path, Endpoint(FREE_PORT))
+        self.proxy.target = int(self.engine.own_endpoint.target.rpartition(":")[2])
 
     def stop(self):
         self.proxy.target = 1  # where nobody listens

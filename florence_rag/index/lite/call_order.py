@@ -44,12 +44,16 @@ class ReadWriteLock:
 class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
     """Runs each call of a gRPC server as a reader or as a writer.
 
+    Args:
+        problem: Returns why no call can be answered, or "".
+
     Attributes:
         lock: For calls that do not come through the server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, problem: Callable[[], str]) -> None:
         self.lock = ReadWriteLock()
+        self._problem = problem
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """Return the handler of a call, which waits for its turn."""
@@ -61,6 +65,8 @@ class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
 
         def run(request: Any, context: Any) -> Any:
             with turn():
+                if problem := self._problem():
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)  # which pymilvus does not repeat
                 return handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(run, handler.request_deserializer, handler.response_serializer)

@@ -49,7 +49,7 @@ class LiteConnection(Connection):
             raise InputError(f"{address} is not a folder name; Milvus Lite needs a folder such as photos.db")
         database = open_or_join(address.path, create=create)
         try:
-            uri, token = f"http://127.0.0.1:{database.endpoint.port}", database.endpoint.token
+            uri, token = database.endpoint.uri, database.endpoint.token
             return cls(address, connect(address, uri, token, grpc_options=_GRPC_OPTIONS), database)
         except BaseException as error:
             database.release()

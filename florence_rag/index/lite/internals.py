@@ -3,6 +3,7 @@
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,13 +18,15 @@ from pymilvus import MilvusException
 from pymilvus.grpc_gen.common_pb2 import Status
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
+from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.address import LOCK
 from florence_rag.index.lite import checksums, failed_writes, search
 from florence_rag.index.lite.access import TokenAccess
 from florence_rag.index.lite.call_order import CallOrder
 from florence_rag.index.lite.integrity import COLLECTIONS, check, inspect_readable, is_begun
 from florence_rag.index.lite.lock import lock
 from florence_rag.index.lite.repair import set_strays_aside
-from florence_rag.index.lite.served import Endpoint, publish, published, withdraw
+from florence_rag.index.lite.served import FREE_PORT, Endpoint, new_target, publish, published, withdraw
 from florence_rag.index.rows import Row
 
 _DROP_MARKER = ".dropping-"
@@ -66,18 +69,18 @@ class LiteEngine:
         self._workers = ThreadPoolExecutor(_MAX_CALLS)
         endpoint = endpoint or published(path) or Endpoint()  # that of a process which was killed, if there is one
         self._access = TokenAccess(endpoint.token)
-        self._order = CallOrder()
+        self._order = CallOrder(self._problem)
         self._server = grpc.server(self._workers, options=_SERVER_OPTIONS, interceptors=[self._access, self._order])
         try:
             prepare(path)
             add_MilvusServiceServicer_to_server(MilvusServicer(self._engine), self._server)
-            port = self._listen(endpoint.port)
+            target = self._listen(endpoint.target)
             self._server.start()
         except BaseException:
             self.stop()
             raise
-        self.own_endpoint = Endpoint(port, self._access.own_token)
-        publish(path, Endpoint(port, endpoint.token))
+        self.own_endpoint = Endpoint(target, self._access.own_token)
+        publish(path, Endpoint(target, endpoint.token))
 
     @property
     def is_joined(self) -> bool:
@@ -92,8 +95,12 @@ class LiteEngine:
         """
         try:
             with self._order.lock.reading():
+                if problem := self._problem():
+                    raise MilvusException(message=problem)
                 searched = self._engine.get_collection(collection)
                 (hits,) = searched.search([query], **options)
+        except MilvusException:
+            raise
         except Exception as error:  # as the server does
             raise MilvusException.from_status(Status(**to_status_kwargs(error))) from error
         encoded = {field.name for field in searched.schema.fields if field.dtype == DataType.JSON}
@@ -103,19 +110,38 @@ class LiteEngine:
             for hit in hits
         ]
 
-    def _listen(self, port: int) -> int:
-        """Listen on this port, or on a free one if another program has taken it, and return its number."""
-        try:
-            return int(self._server.add_insecure_port(f"127.0.0.1:{port}"))
-        except RuntimeError:
-            return int(self._server.add_insecure_port("127.0.0.1:0"))
+    def _listen(self, target: str) -> str:
+        """Listen there, or at a new address if that is not possible, and return where."""
+        for each in (target, new_target(), FREE_PORT):
+            with suppress(RuntimeError):
+                port = self._server.add_insecure_port(each)
+                return each if each.startswith("unix:") else f"127.0.0.1:{port}"
+        raise StoreUnavailableError(f"{self._path} cannot be opened: no local address can be listened on")
 
     def stop(self) -> None:
         """Stop the server, wait for the call that it still runs, then stop the engine and unlock the folder."""
         self._server.stop(2).wait()
         self._workers.shutdown()
-        withdraw(self._path)
+        if self._problem():
+            self._leave_collections()
+        else:
+            withdraw(self._path)
         self._engine.close()
+
+    def _leave_collections(self) -> None:
+        """Close the logs, which hold all rows, without a flush, which would write to the folder that took the place."""
+        for collection in self._engine._collections.values():
+            for sink in (collection._wal._data_sink, collection._wal._delta_sink):
+                if sink is not None:
+                    sink.close()
+        self._engine._collections.clear()
+
+    def _problem(self) -> str:
+        """Return that the folder is no longer the one that this engine has locked, or ""."""
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._engine._lock_fd), os.stat(self._path / LOCK)):
+                return ""
+        return "the folder was moved, deleted or replaced while it was open; open it again"
 
     def close_lock_file(self) -> None:
         """Close the lock file in a forked child, so that the lock does not outlive the parent."""

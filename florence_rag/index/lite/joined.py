@@ -9,7 +9,7 @@ from pathlib import Path
 
 from florence_rag.errors import StoreError, StoreLockedError
 from florence_rag.index.lite.engine import LiteDatabase
-from florence_rag.index.lite.served import Endpoint, published
+from florence_rag.index.lite.served import Endpoint, folder_id, published
 
 _POLL_S = 0.2
 _START_S = 3.0
@@ -25,14 +25,17 @@ class JoinedDatabase:
 
     def __init__(self, path: Path, endpoint: Endpoint) -> None:
         self.path, self.endpoint = path, endpoint
+        self._folder = folder_id(path)
         self._own: LiteDatabase | None = None
         self._released = threading.Event()
         self._successor = threading.Thread(target=self._succeed, name="succeed the database", daemon=True)
         self._successor.start()
 
     def _succeed(self) -> None:
-        """Wait until the database is unlocked, and open it."""
+        """Wait until the database is unlocked, and open it; but not another one that has taken its place."""
         while not self._released.wait(_POLL_S):
+            if folder_id(self.path) != self._folder:
+                continue
             with suppress(StoreError):
                 self._own = LiteDatabase.acquire(self.path, create=False, endpoint=self.endpoint)
                 return

@@ -12,6 +12,6 @@ from florence_rag.index.lite.engine import LiteDatabase
 
 @pytest.mark.parametrize("token", ["", "wrong", "root:Milvus"])
 def test_calls_without_the_token_are_refused(db, index, token):
-    port = LiteDatabase.running[Path(db)].endpoint.port
+    uri = LiteDatabase.running[Path(db)].endpoint.uri
     with pytest.raises(StoreUnavailableError, match="refuses access"):
-        connect(Address.parse(db), f"http://127.0.0.1:{port}", token)
+        connect(Address.parse(db), uri, token)

@@ -102,6 +102,26 @@ def test_a_forked_child_must_open_the_database_itself_and_changes_nothing(index,
     assert list(index.sources()) == ["/b", "/photos/a.jpg"]
 
 
+def test_a_folder_that_took_the_place_of_an_open_one_is_not_written(db, tmp_path, open_index, put):
+    """Milvus Lite writes to paths, so it would write the rows of the open database into the new one."""
+    index = open_index()
+    put(index, "/a")
+    index.flush_buffer()
+    Path(db).rename(tmp_path / "moved.db")
+    for call in (index.sources, lambda: index.search_bm25("hello", 1), lambda: (put(index, "/b"), index.flush())):
+        with pytest.raises(StoreError, match="was moved, deleted or replaced while it was open; open it again"):
+            call()
+    process, line = start(HOLD, db)
+    end(process)
+    assert line == "open"
+    before = sorted(Path(db).rglob("*"))
+    with pytest.raises(StoreError, match="moved"):
+        index.close()
+    assert sorted(Path(db).rglob("*")) == before
+    with open_index(uri=str(tmp_path / "moved.db")) as moved:
+        assert list(moved.sources()) == ["/a"]
+
+
 def test_a_missing_folder_is_named(tmp_path, open_index):
     with pytest.raises(StoreUnavailableError, match=r"there is no folder .*/nowhere; create it"):
         open_index(uri=str(tmp_path / "nowhere" / "test.db"))

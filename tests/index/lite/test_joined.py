@@ -1,10 +1,13 @@
 """Several processes share one Milvus Lite database, and survive the one that has it open."""
 
+import base64
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.joined import JoinedDatabase
 from florence_rag.index.lite.lock import lock
 from florence_rag.index.lite.served import Endpoint, publish
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import EmbedderInfo
 
 HOLDER = """
 import sys
@@ -79,12 +84,65 @@ def test_the_users_of_a_joined_database_are_not_its_only_writers(db, holder, ope
         assert alone.chunks.connection.is_sole_writer
 
 
+@pytest.mark.slow
+def test_processes_that_wait_succeed_each_other_without_a_loss(db, holder):
+    """The holder and each of its successors are killed while the others write, one of them during the takeover."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    script = HOLDER.replace('f"/{number}"', 'f"/{sys.argv[2]}/{number}"').replace("index.close()", "")
+    command = [sys.executable, "-c", script, db]
+    others = [subprocess.Popen([*command, str(n)], env=environment, stdin=-1, stdout=-1, text=True) for n in range(5)]
+    try:
+        written = dict.fromkeys(range(5), 0)
+        for killed in (holder, *others[:4]):
+            for number, other in enumerate(others):
+                if other.poll() is None:
+                    write(other, "hello")
+                    written[number] += 1
+            killed.kill()
+            killed.wait()
+        write(others[4], "at last")
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    with MilvusIndex.open(db, EmbedderInfo("colors", "0123456789abcdef", 8, "48 px")) as index:
+        stored = set(index.sources())
+    assert stored >= {f"/{number}/{n}" for number, count in written.items() for n in range(count)} | {"/0", "/4/5"}
+
+
+def test_another_program_at_the_address_receives_no_token(db, open_index):
+    """A port of this machine in the note is not used, and a program that listens at a socket sees no call."""
+    with open_index():
+        pass
+    engine, endpoint, received = lock(Path(db)), Endpoint(), []
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(endpoint.target.removeprefix("unix:"))
+        stranger.listen()
+        threading.Thread(target=lambda: received.append(answer(stranger)), daemon=True).start()
+        try:
+            publish(Path(db), endpoint)
+            with pytest.raises(StoreLockedError, match="does not answer"):
+                open_index()
+        finally:
+            engine.close()
+            os.unlink(endpoint.target.removeprefix("unix:"))
+    assert base64.b64encode(endpoint.token.encode()) not in b"".join(received)
+
+
+def answer(stranger: socket.socket) -> bytes:
+    connection, _ = stranger.accept()
+    with connection:
+        received = connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        return received
+
+
 def test_a_process_that_does_not_answer_is_named(db, open_index):
     with open_index():
         pass
     engine = lock(Path(db))
     try:
-        publish(Path(db), Endpoint(1))
+        publish(Path(db), Endpoint())
         with pytest.raises(StoreLockedError, match="does not answer"):
             open_index()
     finally:
