@@ -2,11 +2,11 @@
 
     python benchmarks/reliability/kills.py --kills 100 --seed 0
 
-Each job runs in a process that SIGKILL ends: an index run, a run that removes files, a move to another embedder, a
-program that stores and deletes items, a watch of a folder, an index run inside one long video, and a repair. A process
-that decodes files for an index run is killed, too. After each kill the database is opened and checked: every source
-must be complete or absent, and nothing may be missing that was acknowledged, or that the job does not change. Then the
-job is repeated until it is complete. The embedder is a mean of colors.
+Each job runs in a process that SIGKILL ends: an index run, its second pass, a run that removes files, a move to another
+embedder, a program that stores and deletes items, a watch of a folder, an index run inside one long video, and a
+repair. A process that decodes files for an index run is killed, too. After each kill the database is opened and
+checked: every source must be complete or absent, and nothing may be missing that was acknowledged, or that the job does
+not change. Then the job is repeated until it is complete. The embedder is a mean of colors.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
@@ -42,10 +43,14 @@ from workload import (
     snapshot,
 )
 
+from florence_rag.context import loaded
 from florence_rag.index import writer
 from florence_rag.index.lite.profile import LiteProfile
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.ingest import words_pass
 from florence_rag.ingest.engine import IngestConfig
+from florence_rag.ingest.words_pass import WordsMode
+from florence_rag.types import Frame
 
 Acknowledge = Callable[[int], object]
 DECODER = "decoder process"
@@ -78,13 +83,29 @@ class Workplace:
 
 
 # Small buffers, so that more of the kills come between two writes.
-writer.BUFFER_ROWS, LiteProfile.flush_rows = 8, 24
+writer.BUFFER_ROWS, LiteProfile.flush_rows, words_pass.WRITE_S = 8, 24, 0.0
+
+
+class DigestCaptioner:
+    """A `Captioner` that names the pixels of an image."""
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """Return a digest of each frame, after as long as a fast model would take."""
+        time.sleep(len(frames) / 20)
+        return [blake2b(frame.tobytes(), digest_size=8).hexdigest() for frame in frames]
 
 
 def index(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
     """Index the folder, and delete files that no longer exist from the database."""
     with open_rag(place.db, ingest=IngestConfig(batch_size=4)) as rag:
         rag.add(place.files, prune=True)
+
+
+def read_words(place: Workplace, start: int, acknowledge: Acknowledge, words: WordsMode = "later") -> None:
+    """Caption the images of the folder, which are indexed."""
+    with open_rag(place.db, ingest=IngestConfig(batch_size=4)) as rag:
+        rag.models.captioner = loaded(DigestCaptioner())
+        rag.add(place.files, words=words)
 
 
 def reembed(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
@@ -178,6 +199,14 @@ def prepare_database(place: Workplace, seed: int) -> None:
         rag.add(place.files)
 
 
+def prepare_words(place: Workplace, seed: int) -> None:
+    place.files.mkdir(parents=True)
+    random = Random(seed)
+    for number in range(80):
+        draw(random).save(place.files / f"{number:03}.png")
+    read_words(place, 0, lambda step: None, "never")
+
+
 def prepare_removal(place: Workplace, seed: int) -> None:
     save_corpus(place.files, seed, images=120)
     with open_rag(place.db) as rag:
@@ -219,6 +248,7 @@ class Job:
 
 JOBS = {
     "index": Job(index, prepare_files),
+    "words": Job(read_words, prepare_words),
     "prune": Job(index, prepare_removal),
     "reembed": Job(reembed, prepare_database),
     "put": Job(put, prepare_items),

@@ -39,8 +39,8 @@ WordsMode = Literal["later", "now", "never"]
 run ("never"), so that a later one reads them."""
 FEW_FILES = 8
 """For so few new files, a second pass gains nothing and reads them twice."""
-
-_WRITE_S = 5.0
+WRITE_S = 5.0
+"""Seconds between two writes."""
 _MARKS = frozenset({WORDS_PENDING, WORDS_FAILED})
 _ORDER: Mapping[Media, int] = {"pdf": 0, "office": 0, "image": 1}
 
@@ -158,7 +158,7 @@ class WordsPass:
                     self._batches += result.parts
                     self._chunks += sum(len(batch.chunks) for batch in result.parts)
                     self._ended += [source for source in result.ended if source.uri not in self.failures]
-                    if monotonic() - self._written_at > _WRITE_S:
+                    if monotonic() - self._written_at > WRITE_S:
                         self._write()
                     self._report_progress(result.source)
             self._write()

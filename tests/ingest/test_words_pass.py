@@ -18,7 +18,14 @@ from florence_rag.ingest.engine import IngestConfig
 from florence_rag.ingest.words_pass import by_usefulness
 from florence_rag.perception.base import Action
 from florence_rag.rag import FlorenceRAG
-from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, color_frame
+from florence_rag.testing import (
+    ColorEmbedder,
+    MemoryIndex,
+    ScriptedCaptioner,
+    ScriptedReader,
+    SynonymEmbedder,
+    color_frame,
+)
 from florence_rag.types import Source
 from tests.chunking.samples import write_video
 
@@ -59,8 +66,9 @@ def open_rag(index=None, **models):
 def contents(index):
     """Return everything that is stored of each chunk, by its id."""
     hits = {hit.id: hit for hit in index.find()}
-    vectors = index.vectors(list(hits)) if hits else ()
-    return {id: (hit, vector.tolist()) for (id, hit), vector in zip(hits.items(), vectors, strict=True)}
+    ids = list(hits)
+    text_vectors = index.text_vectors(ids).tolist() if index.text_embedder else ids
+    return {id: (hits[id], *rest) for id, *rest in zip(ids, index.vectors(ids).tolist(), text_vectors, strict=True)}
 
 
 def interrupt_at(files_done):
@@ -73,7 +81,7 @@ def interrupt_at(files_done):
 
 @pytest.fixture(autouse=True)
 def _write_after_every_batch(monkeypatch):
-    monkeypatch.setattr(words_pass, "_WRITE_S", 0.0)
+    monkeypatch.setattr(words_pass, "WRITE_S", 0.0)
 
 
 @pytest.fixture
@@ -86,11 +94,12 @@ def folder(tmp_path):
 
 
 def test_two_passes_store_what_one_stores_and_search_works_between_them(tmp_path, folder):
-    with MilvusIndex.open(str(tmp_path / "a.db"), ColorEmbedder.info) as one:
-        assert open_rag(one).add(folder, words="now").words_pending == 0
+    texts = SynonymEmbedder("stop halt")
+    with MilvusIndex.open(str(tmp_path / "a.db"), ColorEmbedder.info, text_embedder=texts.info) as one:
+        assert open_rag(one, text_embedder=texts).add(folder, words="now").words_pending == 0
         expected = contents(one)
-    with MilvusIndex.open(str(tmp_path / "b.db"), ColorEmbedder.info) as two:
-        rag = open_rag(two)
+    with MilvusIndex.open(str(tmp_path / "b.db"), ColorEmbedder.info, text_embedder=texts.info) as two:
+        rag = open_rag(two, text_embedder=texts)
         found = []
 
         def progress(step):
@@ -101,12 +110,12 @@ def test_two_passes_store_what_one_stores_and_search_works_between_them(tmp_path
         report = rag.add(folder, progress=progress)
         assert (report.added, report.words_pending, two.info().awaiting_words) == (FILES, 0, 0)
         assert (found[0].caption, found[0].ocr) == ("", "")
-        hit, _ = expected[found[0].id]
+        hit = expected[found[0].id][0]
         stored = contents(two)
         assert stored[hit.id][0].metadata["tags"] == ["mine"]
         rag.set_tags({hit.id: []})
         assert contents(two) == expected
-        assert rag.search("stop", k=1)[0].ocr == "STOP"
+        assert {rag.search(query, k=1)[0].ocr for query in ("stop", "halt")} == {"STOP"}
 
 
 def test_an_interrupted_pass_goes_on_and_repeats_nothing(folder):
@@ -233,7 +242,7 @@ import os, signal, sys
 from florence_rag.ingest import words_pass
 from tests.ingest.test_words_pass import *
 
-words_pass._WRITE_S = 0.0
+words_pass.WRITE_S = 0.0
 with MilvusIndex.open(sys.argv[1], ColorEmbedder.info) as index:
     def progress(step):
         if step.task == "words" and step.files_done >= int(sys.argv[3]):
