@@ -35,8 +35,8 @@ _LINE_ENDS = regex.compile(r"\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = regex.compile(r"[[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}]--[\n\t]]", regex.V1)
 _SURROGATE = regex.compile(r"\p{Cs}")
 
-# The sets hold all characters that Unicode's compatibility forms turn into the first one.
-_OPEN, _CLOSE, _LESS, _MORE, _COLON = r"[［﹇", r"\]］﹈", "<＜﹤", ">＞﹥", ":：﹕︓"  # noqa: RUF001
+# The sets hold all characters that Unicode's compatibility forms turn into the first one, with or without a stroke.
+_OPEN, _CLOSE, _LESS, _MORE, _COLON = r"[［﹇", r"\]］﹈", "<＜﹤≮", ">＞﹥≯", ":：﹕︓"  # noqa: RUF001
 _BAR, _TILDE, _PARENTHESIS = "|｜", "~～", "(（﹙︵"  # noqa: RUF001
 _BREAKS = regex.compile(
     rf"(?<=[{_LESS}])(?=[^\s])"  # <|im_start|>, </s>, <<SYS>>, <think>, and the mark that opens a fence
@@ -50,7 +50,7 @@ _BREAKS = regex.compile(
 _SPEAKER = regex.compile(rf"^[^\w\n]*+([\w ]{{2,30}})[*_]{{0,3}}(?=[{_COLON}])", regex.MULTILINE)
 _SPEAKERS = frozenset(
     "human assistant system user developer tool function model ai bot instruction instructions input response".split()
-)
+) | {"observation", "thought", "action", "action input", "final answer"}  # of agents that follow ReAct
 _APOSTROPHES = str.maketrans(dict.fromkeys('"＂', "'"))  # noqa: RUF001
 _MARKUP = regex.compile(r"(?<=\])(?=\(|:\s*\S*[:/\\])|(?<=<)(?=[a-zA-Z/!?])")
 
