@@ -6,7 +6,7 @@ python benchmarks/model_card.py [--model NAME_OR_FOLDER] [--scenes 500]
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from rich.progress import track
 from benchmarks.actions import action_metrics
 from benchmarks.detector import MIN_CONFIDENCE, draw_compressed, score, truth_of
 from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.evaluation.report import calibration_error, reliability_bins
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
@@ -59,16 +60,18 @@ def retrieval_rows(embedder: FlorenceEmbedder, frames: Sequence[Frame], captions
 
 
 def answer_rows(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> list[list[str]]:
-    """Return the accuracy for each type of question and overall."""
-    counts: Counter[str] = Counter()
-    right: Counter[str] = Counter()
+    """Return the accuracy and the expected calibration error for each type of question and overall."""
+    pairs: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for scene, frame in track(zip(scenes, frames, strict=True), "answering", total=len(scenes)):
         for question in questions(scene, rng, QUESTIONS_PER_SCENE):
-            correct = vqa.answer(frame, question.text).answer == question.answer
+            result = vqa.answer(frame, question.text)
             for group in (question.type, "overall"):
-                counts[group] += 1
-                right[group] += correct
-    return [[group, f"{right[group] / counts[group]:.3f}", str(counts[group])] for group in sorted(counts)]
+                pairs[group].append((result.confidence or 0.0, float(result.answer == question.answer)))
+    rows = []
+    for group, some in sorted(pairs.items()):
+        accuracy, error = np.mean(some, axis=0)[1], calibration_error(reliability_bins(some))
+        rows.append([group, f"{accuracy:.3f}", f"{error:.3f}", str(len(some))])
+    return rows
 
 
 def matching_accuracy(
@@ -114,7 +117,7 @@ def section(
         [
             f"## {count} scenes with distinct captions, {TITLES[combinations]}",
             table(["retrieval", "R@1", "R@5", "R@10"], retrieval),
-            table(["question type", "accuracy", "questions"], answers),
+            table(["question type", "accuracy", "calibration error", "questions"], answers),
             f"Matching of search phrases, half of them near misses: {fits:.3f}",
             table(["detection: AP", "AP50", "AP75"], [detection_row(detector, scenes, frames)]),
         ]

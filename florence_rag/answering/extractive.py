@@ -1,9 +1,10 @@
 """Selects the sentences of a passage that may answer a question, by a simple rule.
 
-The score of a sentence is the share of the question's terms that it contains, ignoring endings and stop words. Of
-equally good sentences the shorter one wins. To "how many heads ...?", a sentence answers only if it counts heads; to a
-question for a size, a time or a reason, only if it has a number, a time, or a word such as "because". Of any other
-sentence, only words overlap, and half of the share is left.
+The score of a sentence is the share of the question's terms that it contains, ignoring endings, stop words, and the
+forms of irregular verbs: "is led by" answers "who leads". Of equally good sentences the shorter one wins. To "how many
+heads ...?", a sentence answers only if it counts heads; to a question for a size, a time, a reason or a person, only if
+it has a number, a time, a word such as "because", or a name. Of any other sentence, only words overlap, and half of the
+share is left.
 """
 
 import heapq
@@ -13,7 +14,7 @@ from itertools import pairwise, takewhile
 
 import regex
 
-from florence_rag.tokenize import STOP_WORDS, content_words, coverage, shared_words, stem, words
+from florence_rag.tokenize import STOP_WORDS, content_words, coverage, stem, words
 
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])")  # noqa: RUF001
 _PARAGRAPH = regex.compile(r"\n\s*\n")
@@ -48,6 +49,19 @@ _ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
     ),
 )
 """What a question asks for, and what a sentence that answers it contains."""
+_WHO = regex.compile(r"\bwho(?:m|se)?\b")
+_NAME = regex.compile(r"(?:\A|(?<=[\p{Ll}\d,;:] ))\p{Lu}[\p{L}'’-]+")  # noqa: RUF001
+_BASE = dict(
+    pair.split(":")
+    for pair in """led:lead built:build held:hold kept:keep sold:sell won:win wrote:write written:write began:begin
+    begun:begin ran:run stood:stand bought:buy taught:teach brought:bring sent:send spent:spend lost:lose paid:pay
+    told:tell met:meet drew:draw drawn:draw drove:drive driven:drive spoke:speak spoken:speak chose:choose chosen:choose
+    broke:break broken:break grew:grow grown:grow knew:know known:know became:become sang:sing sung:sing wore:wear
+    worn:wear slept:sleep fed:feed shot:shoot thought:think fought:fight caught:catch flew:fly flown:fly ate:eat
+    eaten:eat said:say""".split()
+)
+"""The irregular forms of common verbs, each with its base; not those that are other words, too ("left"), or go with any
+noun ("took")."""
 _LABELS = regex.compile(
     r"\[\d+(?:, ?\d+)*\]"
     r"|\b(?:table|figure|fig\.|section|sec\.|chapter|equation|eq\.|page|appendix|footnote) \d+(?:\.\d+)*"
@@ -85,7 +99,8 @@ def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list
     terms, counted = content_words(question), _counted(question)
     asked = " ".join(words(question))
     needed = [answer for asks, answer in _ASKED if asks.search(asked)]
-    quotes = (_quote(sentence, terms, counted, needed) for sentence in sentences)
+    is_named = bool(_WHO.search(asked))
+    quotes = (_quote(sentence, terms, counted, needed, is_named) for sentence in sentences)
     return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, -len(quote.text)))
 
 
@@ -94,19 +109,42 @@ def quote_nearby(terms: Sequence[str], passage: str, quote: str) -> Quote | None
     paragraphs = [" ".join(block.split()) for block in _PARAGRAPH.split(passage)]
     nearby = sentences(next((each for each in paragraphs if quote in each), ""))
     place = nearby.index(quote) if quote in nearby else 0
-    shares = [coverage(shared_words(terms, sentence), terms) for sentence in nearby]
+    shares = [_share(terms, sentence) for sentence in nearby]
     best = max(range(len(nearby)), key=lambda i: (shares[i], -abs(i - place)), default=0)
     return Quote(nearby[best], shares[best]) if any(shares) else None
 
 
-def _quote(sentence: str, terms: Sequence[str], counted: frozenset[str], needed: Sequence[regex.Pattern[str]]) -> Quote:
-    share = coverage(shared_words(terms, sentence), terms)
+def _quote(
+    sentence: str,
+    terms: Sequence[str],
+    counted: frozenset[str],
+    needed: Sequence[regex.Pattern[str]],
+    is_named: bool,
+) -> Quote:
+    share = _share(terms, sentence)
     if not counted:
         said = _without_labels(sentence, terms)
-        return Quote(sentence, share if all(each.search(said) for each in needed) else share / 2)
+        is_answer = all(each.search(said) for each in needed) and (not is_named or _names(sentence, terms))
+        return Quote(sentence, share if is_answer else share / 2)
     if _counts(sentence, counted):
         return Quote(sentence, max(share, _LEAST_COUNTED), counts=True)
     return Quote(sentence, share / 2)
+
+
+def _share(terms: Sequence[str], sentence: str) -> float:
+    """Return the share of the terms that a sentence has in any form."""
+    present = {_base(word) for word in words(sentence)}
+    return coverage([term for term in terms if _base(term) in present], terms)
+
+
+def _base(word: str) -> str:
+    return stem(_BASE.get(word, word))
+
+
+def _names(sentence: str, terms: Sequence[str]) -> bool:
+    """Return whether a sentence has a name that the question does not have, or no letters in lower case to tell."""
+    names = {word for name in _NAME.findall(sentence) for word in words(name)} - STOP_WORDS
+    return sentence.upper() == sentence or not set(map(stem, names)) <= set(map(stem, terms))
 
 
 def _without_labels(sentence: str, terms: Sequence[str]) -> str:

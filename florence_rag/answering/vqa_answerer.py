@@ -10,6 +10,7 @@ answer. A text that is not a question is looked up: its hits are cited, and no m
 """
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,8 @@ from florence_rag.validation import validate_arguments
 _Candidate = tuple[float, Hit, Frame]
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
 
+_OPEN = re.compile(r"(?:(?:in|on|at|of|to|for|with|by|from) )?(?:who|whom|whose|what|which|where|when|why|how)\b")
+"""The beginning of a question that nobody answers with yes or no."""
 _READ_SENTENCES = 20
 """The sentences of a passage that a reader scores."""
 
@@ -131,7 +134,8 @@ class Answerer:
         for odds, hit, frame in sorted(candidates, key=lambda candidate: -candidate[0])[:k]:
             result = self.vqa.get().answer(frame, question)
             confidence = odds / total * (1.0 if result.confidence is None else result.confidence)
-            if result.answer:
+            is_possible = not (result.answer.casefold() in ("yes", "no") and _OPEN.match(question.casefold()))
+            if result.answer and is_possible:
                 is_stated = result.confidence is not None
                 yield Evidence(hit, result.answer, confidence, cached_from=result.cached_from, is_stated=is_stated)
 

@@ -144,6 +144,8 @@ def test_long_paragraphs_are_joined_across_all_their_lines():
             "The mask is applied inside of the scaled dot product.",
             "To counteract this effect, the dot product is scaled.",
         ),
+        ("Who leads the brigade?", "The brigade leads the parade.", "The brigade is led by Captain Ines Okafor."),
+        ("Who built the tower of Marlo?", "The tower of Marlo was built of stone.", "Ada built the tower."),
         ("How old is the bridge?", "The old bridge is old.", "The bridge is 90 years old."),
     ],
 )
