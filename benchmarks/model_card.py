@@ -6,8 +6,7 @@ python benchmarks/model_card.py [--model NAME_OR_FOLDER] [--scenes 500]
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,20 +20,23 @@ from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.evaluation.report import calibration_error, reliability_bins
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
+from florence_rag.perception.base import VQAResult
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
+from florence_rag.perception.vqa_calibration import VQACalibration
 from florence_rag.types import Frame
 from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
 from recipes.florence_tiny.synthetic.questions import questions
 from recipes.florence_tiny.synthetic.scene import HELD_OUT, Scene, sample_scene
 from recipes.florence_tiny.synthetic.statements import sample_statement, statement_text
 
-Combinations = Literal["any", "held-out"]
+Combinations = Literal["any", "held-out", "seen"]
 TITLES: dict[Combinations, str] = {
     "any": "all combinations of color and category",
     "held-out": "every scene has a combination that training never shows",
 }
 QUESTIONS_PER_SCENE = 5
+_ANSWER_COLUMNS = ("question type", "accuracy", "calibration error", "the same, fitted to training scenes", "questions")
 
 
 def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) -> list[Scene]:
@@ -59,18 +61,36 @@ def retrieval_rows(embedder: FlorenceEmbedder, frames: Sequence[Frame], captions
     return [[name, *(f"{recall(table, k):.3f}" for k in (1, 5, 10))] for name, table in directions.items()]
 
 
-def answer_rows(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> list[list[str]]:
-    """Return the accuracy and the expected calibration error for each type of question and overall."""
-    pairs: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    for scene, frame in track(zip(scenes, frames, strict=True), "answering", total=len(scenes)):
-        for question in questions(scene, rng, QUESTIONS_PER_SCENE):
-            result = vqa.answer(frame, question.text)
-            for group in (question.type, "overall"):
-                pairs[group].append((result.confidence or 0.0, float(result.answer == question.answer)))
+def ask_all(
+    vqa: MeterVQA, scenes: Sequence[Scene], frames: Iterable[Frame], rng: random.Random
+) -> list[tuple[str, VQAResult, float]]:
+    """Return the type of each question, the answer, and whether it is right."""
+    return [
+        (question.type, result := vqa.answer(frame, question.text), float(result.answer == question.answer))
+        for scene, frame in track(zip(scenes, frames, strict=True), "answering", total=len(scenes))
+        for question in questions(scene, rng, QUESTIONS_PER_SCENE)
+    ]
+
+
+def fit_confidence(vqa: MeterVQA, count: int) -> VQACalibration:
+    """Fit the confidence of each type of answer to scenes of the combinations that training shows."""
+    rng = random.Random("calibration of the model card")
+    scenes = distinct_scenes(count, "seen", rng)
+    answered = ask_all(vqa, scenes, map(draw_compressed, scenes), rng)
+    examples = ((result.answer, result.confidence or 0.0, right) for _, result, right in answered)
+    return VQACalibration.fit(*zip(*examples, strict=True))
+
+
+def answer_rows(answered: Sequence[tuple[str, VQAResult, float]], fitted: VQACalibration) -> list[list[str]]:
+    """Return the accuracy of each type of question and overall, and its calibration error before and after the fit."""
     rows = []
-    for group, some in sorted(pairs.items()):
-        accuracy, error = np.mean(some, axis=0)[1], calibration_error(reliability_bins(some))
-        rows.append([group, f"{accuracy:.3f}", f"{error:.3f}", str(len(some))])
+    for group in sorted({"overall", *(name for name, _, _ in answered)}):
+        some = [(result, right) for name, result, right in answered if group in ("overall", name)]
+        scalings = [fitted.scaling_of(result.answer) for result, _ in some]
+        raw = [(result.confidence or 0.0, right) for result, right in some]
+        scaled = [(each.probability(value), right) for each, (value, right) in zip(scalings, raw, strict=True)]
+        errors = (f"{calibration_error(reliability_bins(each)):.3f}" for each in (raw, scaled))
+        rows.append([group, f"{np.mean([right for _, right in some]):.3f}", *errors, str(len(some))])
     return rows
 
 
@@ -103,6 +123,7 @@ def section(
     count: int,
     embedder: FlorenceEmbedder,
     vqa: MeterVQA,
+    fitted: VQACalibration,
     matcher: MeterMatcher,
     detector: DyHeadDetector,
 ) -> str:
@@ -111,13 +132,13 @@ def section(
     scenes = distinct_scenes(count, combinations, rng)
     frames = [draw_compressed(scene) for scene in scenes]
     captions = [caption(scene, rng) for scene in scenes]
-    retrieval, answers = retrieval_rows(embedder, frames, captions), answer_rows(vqa, scenes, frames, rng)
+    retrieval, answers = retrieval_rows(embedder, frames, captions), ask_all(vqa, scenes, frames, rng)
     fits = matching_accuracy(matcher, scenes, frames, rng)
     return "\n\n".join(
         [
             f"## {count} scenes with distinct captions, {TITLES[combinations]}",
             table(["retrieval", "R@1", "R@5", "R@10"], retrieval),
-            table(["question type", "accuracy", "calibration error", "questions"], answers),
+            table(_ANSWER_COLUMNS, answer_rows(answers, fitted)),
             f"Matching of search phrases, half of them near misses: {fits:.3f}",
             table(["detection: AP", "AP50", "AP75"], [detection_row(detector, scenes, frames)]),
         ]
@@ -161,7 +182,8 @@ def main(
     meter = load_meter(card.meter)
     vqa, matcher = MeterVQA(*meter), MeterMatcher(*meter)
     detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=MIN_CONFIDENCE)
-    sections = [section(combinations, scenes, embedder, vqa, matcher, detector) for combinations in TITLES]
+    fitted = fit_confidence(vqa, scenes // 2)
+    sections = [section(combinations, scenes, embedder, vqa, fitted, matcher, detector) for combinations in TITLES]
     recognizer = VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name)
     sections.append(actions_section(recognizer, embedder, scenes // 11 * 11))
     text = "\n\n".join([introduction(model), *sections]) + "\n"
