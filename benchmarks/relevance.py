@@ -32,6 +32,7 @@ from florence_rag import FlorenceRAG
 from florence_rag.answering.base import match_images
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.everyday_texts import embed_everyday_texts
+from florence_rag.evaluation.report import calibration_error, reliability_bins
 from florence_rag.models.registry import TINY
 from florence_rag.retrieval.evidence import QueryTerms
 from florence_rag.retrieval.question_subject import subject_of
@@ -47,7 +48,7 @@ from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
 from florence_rag.types import KINDS, Hit, Kind
 
 FALSE_ALARMS = 0.05
-DEPTH, JUDGED, TOP, FITTED, BINS = 20, 8, 5, 3, 10
+DEPTH, JUDGED, TOP, FITTED = 20, 8, 5, 3
 SIZES = (1, 3, 10, 30, 100, 150)
 """The numbers of chunks of the parts of a collection to which cosines are fitted."""
 
@@ -117,8 +118,8 @@ def measure(
         "default threshold": usual,
         "right hit kept at the default": (best_right[found_right] >= usual).mean(),
         "false alarms at the default": (best[~present] >= usual).mean(),
-        "ECE of first hits": calibration_error(values[:, 0], right[:, 0]),
-        "ECE of five hits": calibration_error(values[:, :TOP].ravel(), top.ravel()),
+        "ECE of first hits": error_of(values[:, 0], right[:, 0]),
+        "ECE of five hits": error_of(values[:, :TOP].ravel(), top.ravel()),
     }
     groups = np.array([query.group for query in queries])
     for group in dict.fromkeys(groups):
@@ -133,15 +134,11 @@ def measure(
     return {name: float(value) for name, value in metrics.items()}
 
 
-def calibration_error(values: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error over ten bins; NaN if the values are no probabilities."""
-    known = np.isfinite(values)
-    values, right = values[known], right[known]
-    if not len(values) or values.min() < 0 or values.max() > 1:
-        return float("nan")
-    bins = np.minimum((values * BINS).astype(int), BINS - 1)
-    gaps = [abs(float(values[bins == i].sum() - right[bins == i].sum())) for i in range(BINS)]
-    return sum(gaps) / len(values)
+def error_of(values: np.ndarray, right: np.ndarray) -> float:
+    """Return the expected calibration error; NaN if the values are no probabilities."""
+    pairs = [pair for pair in zip(values.tolist(), right.tolist(), strict=True) if math.isfinite(pair[0])]
+    are_probabilities = all(0 <= value <= 1 for value, _ in pairs)
+    return calibration_error(reliability_bins(pairs)) if are_probabilities else math.nan
 
 
 def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, dict[str, float]]:
