@@ -269,7 +269,8 @@ class Relevance(EvalCommand, RAGCommand):
             with self.open_index() as index:
                 deleted = sorted(index.calibrations())
                 index.put_calibrations({})
-            self.print({"deleted": deleted}, plain(f"The calibration of {', '.join(deleted) or 'nothing'} is deleted."))
+            done = f"The calibration of {', '.join(deleted)} is deleted." if deleted else "There is none to delete."
+            self.print({"deleted": deleted}, plain(done))
             return
         if self.folder is None or self.off_topic is None:
             raise typer.BadParameter("give the folder of a test set, and --off-topic FILE; or --reset")
