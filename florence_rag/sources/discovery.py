@@ -40,8 +40,11 @@ from florence_rag.sources.limited import stream_file
 from florence_rag.sources.paths import Places, expand_paths, is_saved_dataset
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.sources.subtitles import SubtitleSearch
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Failure, Media, Skipped, Source
 from florence_rag.workers import Limits
+
+log = get_logger(__name__)
 
 _PARALLEL_REQUESTS = 16
 _CONTAINER_LIMITS = Limits(seconds=60, seconds_per_item=0, memory_bytes=2_000_000_000)
@@ -184,6 +187,9 @@ def _list_container(
         yield Failure(container, str(error))
     except FlorenceError as error:
         yield SourceUnavailable(container, str(error))
+    except Exception as error:  # of a library that reads what strangers wrote: it costs this container, not the run
+        log.warning("unexpected error in %s", container, exc_info=True)
+        yield Failure(container, f"{container!r} cannot be listed (unexpected {type(error).__name__})")
 
 
 def read_container(

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +128,8 @@ def _open_table(scheme: Scheme, container: str, version: FileStat) -> _Table:
     """Open a table, which stays open for its next rows: the list of its parts may be long."""
     with _damage_reported(scheme, container):
         schema, sizes, read_part = (_open_parquet if scheme == "parquet" else _open_arrow)(container)
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise MediaError(f"{container!r} has two columns {twice[0]!r:.100}; rename one")
     *starts, rows = accumulate(sizes, initial=0)
     features = _features(schema)
     class_names = {name: kind["names"] for name, kind in features.items() if isinstance(kind.get("names"), list)}
@@ -242,4 +244,5 @@ def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
         features = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return {name: kind for name, kind in features.items() if isinstance(kind, dict)} if features else {}
+    items = features.items() if isinstance(features, dict) else ()
+    return {name: kind for name, kind in items if isinstance(kind, dict)}

@@ -203,3 +203,36 @@ def test_a_small_table_of_very_much_work_is_stopped_after_a_time_that_follows_fr
     pq.write_table(pa.table({"image": cells}), tmp_path / "p.parquet", compression="zstd", store_schema=False)
     *_, failure = discover([tmp_path / "p.parquet"])
     assert "longer than the limit of 1 s" in failure.reason
+
+
+def test_a_table_with_two_columns_of_one_name_is_a_failure_of_its_own(tmp_path):
+    """Arrow finds no column by a name that two have."""
+    twice, good = tmp_path / "twice.parquet", tmp_path / "z.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([png("red")])] * 2, names=["image", "image"]), twice)
+    write_parquet(good, {"image": [png("red")]})
+    failure, row = discover([str(twice), str(good)])
+    assert isinstance(failure, Failure) and failure.reason == f"'{twice}' has two columns 'image'; rename one"
+    assert isinstance(row, Source)
+
+
+@pytest.mark.parametrize("features", ["[1]", '{"image": [1]}', "5", '"x"', "null"])
+def test_wrong_declarations_of_columns_are_ignored(tmp_path, features):
+    table = pa.table({"image": [png("red")]})
+    metadata = {"huggingface": f'{{"info": {{"features": {features}}}}}'}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "p.parquet")
+    assert len(uris(tmp_path / "p.parquet")) == 1
+
+
+def test_an_unexpected_error_costs_its_container_only(tmp_path, monkeypatch):
+    paths = [str(write_parquet(tmp_path / f"{name}.parquet", {"image": [png("red")]})) for name in "ab"]
+    real = discovery.stream_file
+
+    def fail_for_the_first(container, *rest, **options):
+        if container == paths[0]:
+            raise KeyError(5)
+        return real(container, *rest, **options)
+
+    monkeypatch.setattr(discovery, "stream_file", fail_for_the_first)
+    failure, row = discover(paths)
+    assert failure == Failure(paths[0], f"'{paths[0]}' cannot be listed (unexpected KeyError)")
+    assert isinstance(row, Source)
