@@ -2,7 +2,8 @@
 
     python benchmarks/server.py [--db DEMO.db]
 
-Also hits of the command line, which loads the models each time, without and with a running server, and of a REST call.
+Also hits of the command line, which loads the models each time, without and with a running server, and, with Chromium
+and Playwright, the time from Enter until the page shows the image of the first hit.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +69,32 @@ async def search_by_mcp(url: str, count: int) -> list[float]:
     return seconds
 
 
+def search_in_browser(url: str, queries: Sequence[str]) -> list[float]:
+    """Return the seconds from Enter until the page shows the image of the first hit; none without a browser."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import expect, sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        return []
+    seconds = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(url)
+        for query in queries:
+            page.get_by_label("Description").fill(query)
+            page.evaluate("document.querySelectorAll('.card').forEach(card => card.remove())")
+            started = time.perf_counter()
+            page.keyboard.press("Enter")
+            expect(page.locator(".card").first).to_be_visible()
+            page.locator(".card img").first.evaluate("image => image.decode()")
+            seconds.append(time.perf_counter() - started)
+        browser.close()
+    return seconds
+
+
 def cpu_of(command: list[str]) -> tuple[float, float]:
     """Return the seconds and the CPU seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -101,6 +129,8 @@ def report(db: str) -> None:
         one = [search(url, query) for query in QUERIES * 10]
         print(f"{'search, REST':<32}{percentiles(one)}")
         print(f"{'search with images, MCP':<32}{percentiles(asyncio.run(search_by_mcp(url, 20)))}")
+        if in_browser := search_in_browser(url, QUERIES * 5):
+            print(f"{'search, browser':<32}{percentiles(in_browser)}")
         with ThreadPoolExecutor(CLIENTS) as clients:
             queries = [QUERIES[number % len(QUERIES)] for number in range(CLIENTS * CALLS)]
             started = time.perf_counter()

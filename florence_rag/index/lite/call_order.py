@@ -1,16 +1,16 @@
 """The order in which Milvus Lite runs calls: reads side by side, so that a long one delays no short one; writes alone.
 
+A search reads a snapshot of what was written before it, so it delays no write, and no read that waits for that write.
+
 Two writes at once make Lite lose rows, and a read during a flush misses the rows that are being moved.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Condition, Lock
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-
-_READS = frozenset({"Search", "HybridSearch", "Query"})
 
 
 class ReadWriteLock:
@@ -53,6 +53,12 @@ class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
 
     def __init__(self, problem: Callable[[], str]) -> None:
         self.lock = ReadWriteLock()
+        # A search takes a snapshot as a reader, and searches it beside writers.
+        self._turns: dict[str, Callable[[], AbstractContextManager[None]]] = {
+            "Search": nullcontext,
+            "HybridSearch": self.lock.reading,
+            "Query": self.lock.reading,
+        }
         self._problem = problem
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
@@ -60,8 +66,7 @@ class CallOrder(grpc.ServerInterceptor):  # type: ignore[misc]
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
-        is_read = handler_call_details.method.rpartition("/")[2] in _READS
-        turn = self.lock.reading if is_read else self.lock.writing
+        turn = self._turns.get(handler_call_details.method.rpartition("/")[2], self.lock.writing)
 
         def run(request: Any, context: Any) -> Any:
             with turn():

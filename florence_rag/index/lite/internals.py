@@ -12,6 +12,7 @@ import grpc  # type: ignore[import-untyped]
 import msgspec
 from milvus_lite.adapter.grpc.errors import to_status_kwargs
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.exceptions import MilvusLiteError
 from milvus_lite.schema.types import DataType
 from milvus_lite.search.filter import cache as filter_cache
 from pymilvus import MilvusException
@@ -22,7 +23,7 @@ from florence_rag.errors import StoreUnavailableError
 from florence_rag.index.address import LOCK
 from florence_rag.index.lite import checksums, failed_writes, search
 from florence_rag.index.lite.access import TokenAccess
-from florence_rag.index.lite.call_order import CallOrder
+from florence_rag.index.lite.call_order import CallOrder, ReadWriteLock
 from florence_rag.index.lite.integrity import COLLECTIONS, check, inspect_readable, is_begun
 from florence_rag.index.lite.lock import lock
 from florence_rag.index.lite.repair import set_strays_aside
@@ -57,6 +58,22 @@ class _FilterCache(filter_cache.LRUCache):  # type: ignore[misc]
 filter_cache.LRUCache = _FilterCache
 
 
+class _Servicer(MilvusServicer):  # type: ignore[misc]
+    """Answers the calls of other processes, and searches a snapshot as `LiteEngine.search` does."""
+
+    def __init__(self, engine: Any, lock: ReadWriteLock) -> None:
+        super().__init__(engine)
+        self._lock = lock
+
+    def Search(self, request: Any, context: Any) -> Any:
+        try:
+            collection = self._get_collection(request, context)
+        except MilvusLiteError:
+            return super().Search(request, context)  # which says what is wrong
+        with search.searching_snapshot(collection, self._lock):
+            return super().Search(request, context)
+
+
 class LiteEngine:
     """The engine of one folder and the gRPC server in front of it. It locks the folder and checks it."""
 
@@ -73,7 +90,7 @@ class LiteEngine:
         self._server = grpc.server(self._workers, options=_SERVER_OPTIONS, interceptors=[self._access, self._order])
         try:
             prepare(path)
-            add_MilvusServiceServicer_to_server(MilvusServicer(self._engine), self._server)
+            add_MilvusServiceServicer_to_server(_Servicer(self._engine, self._order.lock), self._server)
             target = self._listen(endpoint.target)
             self._server.start()
         except BaseException:
@@ -94,10 +111,10 @@ class LiteEngine:
             MilvusException: As pymilvus does.
         """
         try:
-            with self._order.lock.reading():
-                if problem := self._problem():
-                    raise MilvusException(message=problem)
-                searched = self._engine.get_collection(collection)
+            if problem := self._problem():
+                raise MilvusException(message=problem)
+            searched = self._engine.get_collection(collection)
+            with search.searching_snapshot(searched, self._order.lock):
                 (hits,) = searched.search([query], **options)
         except MilvusException:
             raise

@@ -7,9 +7,12 @@ is in the whole collection, not among the rows that were flushed together. Searc
 use are left to Lite.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -28,6 +31,7 @@ from milvus_lite.search.filter.eval.hybrid_backend import (
 )
 from milvus_lite.storage.segment import _extract_vector_array
 
+from florence_rag.index.lite.call_order import ReadWriteLock
 from florence_rag.index.lite.term_index import TermIndex, bm25_scores
 
 _FEW = 0.25
@@ -103,22 +107,55 @@ class _Source(NamedTuple):
         return {name: self.table.column(name)[row].as_py() for name in fields}
 
 
-class _Snapshot(NamedTuple):
-    """The rows of a collection after a write.
+class _Flushed(NamedTuple):
+    """The rows of all segments of a collection.
 
     Attributes:
-        state: What changes with each write.
+        state: What changes with each flush and each compaction.
         sources: The rows.
-        current: For each source, which rows are the newest of their key and not deleted.
+        numbers: The numbers of all rows (N,), in the order of the sources.
+        row: The place of the newest row of each key in this order.
+        current: Which rows (N,) are the newest of their key and not deleted.
     """
 
     state: tuple[Any, ...]
     sources: list[_Source]
+    numbers: np.ndarray
+    row: dict[Any, int]
+    current: np.ndarray
+
+
+class Snapshot(NamedTuple):
+    """The rows of a collection after a write. Later writes do not change it.
+
+    Attributes:
+        number: That of the write.
+        flushed: The rows of its segments.
+        sources: All rows.
+        current: For each source, which rows are the newest of their key and not deleted.
+    """
+
+    number: int
+    flushed: _Flushed
+    sources: list[_Source]
     current: list[np.ndarray]
 
 
-_snapshots: WeakKeyDictionary[Any, _Snapshot] = WeakKeyDictionary()
+_snapshots: WeakKeyDictionary[Any, Snapshot] = WeakKeyDictionary()
 """The last snapshot of each collection, by its rows that are not flushed."""
+_taken: ContextVar[Snapshot | None] = ContextVar("_taken", default=None)
+
+
+@contextmanager
+def searching_snapshot(collection: Any, lock: ReadWriteLock) -> Iterator[None]:
+    """Let searches in the block find the rows that a collection has at its beginning, while others may write."""
+    with lock.reading():
+        taken = _newest_snapshot(collection._read_snapshot(), collection._memtable)
+    token = _taken.set(taken)
+    try:
+        yield
+    finally:
+        _taken.reset(token)
 
 
 def search_vectors(
@@ -155,7 +192,7 @@ def search_vectors(
             project_record_fn,
             search_params,
         )
-    snapshot = _snapshot(segments, memtable, delta_index)
+    snapshot = _taken.get() or _newest_snapshot((segments, delta_index), memtable)
     allowed = _allowed(snapshot, compiled_filter)
     results = []
     for query in np.atleast_2d(np.asarray(query_vectors, np.float32)):
@@ -187,8 +224,7 @@ def search_terms(
     params = spec.build_params if spec else {}
     weights = float(params.get("bm25_k1", 1.5)), float(params.get("bm25_b", 0.75))
     condition = collection._compile_filter(expr, timezone=timezone) if expr else None
-    segments, deleted = collection._read_snapshot()
-    snapshot = _snapshot(segments, collection._memtable, deleted)
+    snapshot = _taken.get() or _newest_snapshot(collection._read_snapshot(), collection._memtable)
     allowed = _allowed(snapshot, condition)
     indexes = [source.term_index(vector_field) for source in snapshot.sources]
     plan = build_projection_plan(output_fields, collection._schema, api_kind="search")
@@ -201,46 +237,58 @@ def search_terms(
     return results
 
 
-def _snapshot(segments: Sequence[Any], memtable: Any, deleted: Any) -> _Snapshot:
+def _newest_snapshot(flushed_rows: tuple[Sequence[Any], Any], memtable: Any) -> Snapshot:
     """Return the rows of a collection, as the last search found them if nothing was written since."""
-    state = segments, deleted._map, memtable.max_seq
-    snapshot = _snapshots.get(memtable)
-    if snapshot is None or snapshot.state != state:
-        sources = [*map(_flushed, segments), _unflushed(memtable)]
-        deletions = deleted._map | {key: number for key, (number, _) in memtable.delete_index_snapshot().items()}
-        snapshot = _snapshots[memtable] = _Snapshot(state, sources, _current(sources, deletions))
-    return snapshot
+    segments, deleted = flushed_rows
+    state, number = (segments, deleted._map), memtable.max_seq
+    last = _snapshots.get(memtable)
+    if last is None or (last.flushed.state, last.number) != (state, number):
+        flushed = last.flushed if last and last.flushed.state == state else _flushed(state)
+        last = _snapshots[memtable] = _with_unflushed(flushed, memtable, number)
+    return last
 
 
-def _flushed(segment: Any) -> _Source:
-    return _Source(
-        segment.pks, segment.seqs, segment.table, segment.vector_data, segment.indexes, segment.sparse_indexes
+def _flushed(state: tuple[Sequence[Any], Mapping[Any, int]]) -> _Flushed:
+    segments, deletions = state
+    sources = [
+        _Source(each.pks, each.seqs, each.table, each.vector_data, each.indexes, each.sparse_indexes)
+        for each in segments
+    ]
+    numbers = np.concatenate([np.zeros(0, np.uint64), *(source.numbers for source in sources)])
+    row: dict[Any, int] = {}
+    for place, key in enumerate(chain.from_iterable(source.keys for source in sources)):
+        if (other := row.get(key)) is None or numbers[other] < numbers[place]:
+            row[key] = place
+    current = np.zeros(len(numbers), bool)
+    current[list(row.values())] = True
+    _remove(current, row, numbers, deletions.items())
+    return _Flushed(state, sources, numbers, row, current)
+
+
+def _with_unflushed(flushed: _Flushed, memtable: Any, number: int) -> Snapshot:
+    keys, numbers, _, _, table = memtable.to_search_snapshot(vector_field=None, include_table=True)
+    vector_data = cache(lambda field: _extract_vector_array(table.column(field)))
+    current = flushed.current.copy()
+    deletions = ((key, deleted) for key, (deleted, _) in memtable.delete_index_snapshot().items())
+    _remove(current, flushed.row, flushed.numbers, chain(zip(keys, numbers.tolist(), strict=True), deletions))
+    ends = np.cumsum([len(source.keys) for source in flushed.sources])
+    return Snapshot(
+        number,
+        flushed,
+        [*flushed.sources, _Source(keys, numbers, table, vector_data, {}, {})],
+        [*np.split(current, ends)[:-1], np.ones(len(keys), bool)],
     )
 
 
-def _unflushed(memtable: Any) -> _Source:
-    keys, numbers, _, _, table = memtable.to_search_snapshot(vector_field=None, include_table=True)
-    vector_data = cache(lambda field: _extract_vector_array(table.column(field)))
-    return _Source(keys, numbers, table, vector_data, {}, {})
+def _remove(current: np.ndarray, row: Mapping[Any, int], numbers: np.ndarray, later: Iterable[tuple[Any, int]]) -> None:
+    """Mark rows that were replaced or deleted as not current. later: the keys and numbers of these writes."""
+    for key, number in later:
+        place = row.get(key)
+        if place is not None and numbers[place] < number:
+            current[place] = False
 
 
-def _current(sources: Sequence[_Source], deletions: Mapping[Any, int]) -> list[np.ndarray]:
-    """Return for each source which rows are the newest of their key and not deleted. deletions: number by key."""
-    newest = dict(deletions)
-    numbers = [source.numbers.tolist() for source in sources]
-    for source, written in zip(sources, numbers, strict=True):
-        for key, number in zip(source.keys, written, strict=True):
-            if newest.get(key, -1) < number:
-                newest[key] = number
-    return [
-        np.fromiter(
-            (newest[key] == number for key, number in zip(source.keys, written, strict=True)), bool, len(written)
-        )
-        for source, written in zip(sources, numbers, strict=True)
-    ]
-
-
-def _allowed(snapshot: _Snapshot, condition: Any) -> list[np.ndarray]:
+def _allowed(snapshot: Snapshot, condition: Any) -> list[np.ndarray]:
     """Return for each source which rows are current and meet a filter, if there is one."""
     if condition is None:
         return snapshot.current

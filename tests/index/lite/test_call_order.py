@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from milvus_lite.engine.collection import Collection
 
+from florence_rag.index.connection import Connection
 from florence_rag.index.lite.call_order import ReadWriteLock
+from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import _FilterCache
 
@@ -95,6 +97,25 @@ def test_short_searches_finish_while_a_long_one_runs(hold, index, street):
         assert not long.done()
         leave.set()
         assert len(long.result()) == 3
+
+
+@pytest.mark.parametrize("how", ["here", "by gRPC"])
+def test_writes_and_searches_finish_while_a_long_search_runs_on_the_rows_before(
+    hold, index, street, put, how, monkeypatch
+):
+    held, leave = hold
+    query = np.eye(8)[0]
+    if how == "by gRPC":
+        monkeypatch.setattr(LiteConnection, "search", Connection.search)
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(index.search_vector, query, 9, filter={"source": {"$ne": "/held"}})
+        assert held.wait(SOON_S)
+        put(index, "/photos/new.jpg")
+        index.flush()
+        assert len(index.search_vector(query, 9)) == 5
+        assert not long.done()
+        leave.set()
+        assert len(long.result()) == 4
 
 
 def test_the_cache_of_filters_can_be_shared(db, index, street):
