@@ -147,8 +147,13 @@ def inspect(database: Path, *, thorough: bool = False) -> list[CollectionFiles]:
 
 
 def inspect_readable(database: Path, *, thorough: bool = False) -> list[CollectionFiles]:
-    """Return what `inspect` returns, or raise StoreUnavailableError if this process may not read a file."""
+    """Return what `inspect` returns, or raise StoreUnavailableError if this process may not or cannot read a file."""
     try:
+        for path in database.rglob("*"):
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise StoreUnavailableError(
+                    f"{path} is a pipe, a socket or a device; move it away, and repair {database}"
+                )
         return inspect(database, thorough=thorough)
     except PermissionError as error:
         raise StoreUnavailableError(

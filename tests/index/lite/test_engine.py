@@ -122,6 +122,17 @@ def test_a_folder_that_took_the_place_of_an_open_one_is_not_written(db, tmp_path
         assert list(moved.sources()) == ["/a"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_among_the_files_is_named_and_not_read(db, open_index, put):
+    with open_index() as index:
+        put(index)
+    pipe = next(Path(db).rglob("*.parquet"))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(StoreUnavailableError, match=r"\.parquet is a pipe, a socket or a device; move it away"):
+        open_index()
+
+
 def test_a_missing_folder_is_named(tmp_path, open_index):
     with pytest.raises(StoreUnavailableError, match=r"there is no folder .*/nowhere; create it"):
         open_index(uri=str(tmp_path / "nowhere" / "test.db"))
