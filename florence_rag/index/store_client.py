@@ -157,9 +157,13 @@ class StoreClient:
         is_new = not self.has(spec.name)
         if is_new:
             with self.mapped_errors():
-                self.client.create_collection(
-                    spec.name, schema=spec.schema, consistency_level=spec.consistency, timeout=WRITE_S
-                )
+                try:
+                    self.client.create_collection(
+                        spec.name, schema=spec.schema, consistency_level=spec.consistency, timeout=WRITE_S
+                    )
+                except STORE_EXCEPTIONS:  # also if another process has created it meanwhile
+                    if not self.has(spec.name):
+                        raise
         elif problem := misfit(self.describe(spec.name), spec):
             name = f"the collection {spec.name!r} of {self.address}"
             raise StoreMismatchError(f"{name} was created by another program ({problem}); choose another name")
@@ -178,11 +182,14 @@ class StoreClient:
         """Create the missing indexes. wait: until they are built, or for `stall_s` seconds without progress."""
         missing = spec.indexes.keys() - self._indexed(spec)
         with self.mapped_errors():
-            params = self.client.prepare_index_params()
             for field in missing:
+                params = self.client.prepare_index_params()
                 params.add_index(field, index_name=_index_name(field), **spec.indexes[field])
-            if len(params):
-                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=False)
+                try:
+                    self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=False)
+                except STORE_EXCEPTIONS:  # also if another process has created it meanwhile
+                    if field not in self._indexed(spec):
+                        raise
         for field in missing if wait else ():
             self._wait_for_index(spec.name, field, stall_s)
 

@@ -4,6 +4,7 @@ import pytest
 
 from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.address import Address
+from florence_rag.index.client import ColumnClient
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.schema import ledger_spec
@@ -123,3 +124,17 @@ def test_writes_run_between_the_pages(monkeypatch, connection):
     connection.upsert("a", [{**row, "id": id} for id in "acg"])
     connection.delete("a", ["f"])
     assert first + "".join(each["id"] for each in rows) == "bdgh"
+
+
+@pytest.mark.parametrize("method", ["create_index", "create_collection"])
+def test_another_process_may_create_the_same_collection_at_the_same_time(open_index, put, monkeypatch, method):
+    create = getattr(ColumnClient, method)
+
+    def create_after_another(self, *args, **options):
+        create(self, *args, **options)
+        return create(self, *args, **options)
+
+    monkeypatch.setattr(ColumnClient, method, create_after_another)
+    with open_index() as index:
+        put(index, "/a")
+        assert list(index.sources()) == ["/a"]
