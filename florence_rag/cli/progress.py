@@ -117,7 +117,7 @@ def captions_notice(step: Progress) -> str:
 def words_notice(step: Progress) -> str:
     """Return what the second pass over the files does."""
     return (
-        f"All files can be found by visual similarity. Reading the words of {step.files_total}; "
+        f"Files can be found by visual similarity now. Reading the words of {step.files_total}; "
         "Ctrl-C stops it, and the next run continues."
     )
 

@@ -70,6 +70,6 @@ def test_the_second_pass_is_announced_once(monkeypatch):
     steps = [Progress(done, 9, done, "/a.jpg", 0, done / 2) for done in (8, 9)]
     words = [Progress(done, 7, done, "/a.jpg", 0, done / 2, task="words") for done in (1, 2)]
     text = written(monkeypatch, False, *steps, *words)
-    assert text.startswith("All files can be found by visual similarity. Reading the words of 7; Ctrl-C stops it")
+    assert text.startswith("Files can be found by visual similarity now. Reading the words of 7; Ctrl-C stops it")
     assert text.count("\n") == 1
     assert "2/7" in written(monkeypatch, True, *steps, *words)
