@@ -240,6 +240,19 @@ def _read_schema(files: CollectionFiles) -> None:
             files.schema = schema
 
 
+def misplaced(database: Path) -> dict[Path, Path]:
+    """Return the folders of collections that were renamed, and where they belong, as their schemas and rows say."""
+    found = {}
+    for folder in (database / COLLECTIONS).glob("*/"):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, MilvusLiteError):
+            name, schema = load_schema(str(folder / SCHEMA))
+            validate_schema(schema)
+            is_renamed = name != folder.name and re.fullmatch(r"\w+", name)  # the name may be forged
+            if is_renamed and build_data_schema(schema) == _columns_on_disk(folder):
+                found[folder] = folder.with_name(name)
+    return found
+
+
 def _fits_rows(schema: CollectionSchema, name: str, found: pa.Schema | None) -> bool:
     """Return whether a schema is the one that this package gives the columns that most Parquet files have.
 

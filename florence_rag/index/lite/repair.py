@@ -33,6 +33,7 @@ from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
 from florence_rag.index.lite.footers import with_kept_footer
 from florence_rag.index.lite.integrity import (
+    COLLECTIONS,
     FOREIGN,
     LOST_WRITES,
     MANIFEST,
@@ -42,6 +43,7 @@ from florence_rag.index.lite.integrity import (
     data_files,
     inspect_readable,
     logs,
+    misplaced,
     read_manifest,
     verdict,
     writes_in,
@@ -52,6 +54,8 @@ from florence_rag.index.rows import Row
 
 SET_ASIDE = "set-aside"
 _PARTITION = "_default"
+_EXCHANGED = ".exchanged"
+"""The suffix of a folder whose place is made free for another; a repair that is cut short leaves it to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,10 @@ class RepairReport:
     """What a repair found and did.
 
     Attributes:
-        damage: The damaged files.
+        damage: The damaged files, and the folders that were renamed.
         rows: The number of rows in each repaired collection.
         lost: One line for each file of which rows, or deletions of rows, could not be read.
-        set_aside: The folder that holds the files that were replaced; None if nothing was damaged.
+        set_aside: The folder that holds the files that were replaced; None if none were.
     """
 
     damage: tuple[Damage, ...] = ()
@@ -135,9 +139,10 @@ def repair(database: Path) -> RepairReport:
 
 def _repair(database: Path) -> RepairReport:
     checksums.install()
+    renamed = tuple(_put_back(database))
     damaged = [files for files in inspect_readable(database, thorough=True) if files.damage]
     if not damaged:
-        return RepairReport()
+        return RepairReport(renamed)
     aside = SetAside(database)
     rows: dict[str, int] = {}
     lost: list[str] = []
@@ -150,7 +155,21 @@ def _repair(database: Path) -> RepairReport:
         else:
             rows[files.folder.name] = kept
     damage = tuple(damage for files in damaged for damage in files.damage)
-    return RepairReport(damage, rows, tuple(lost), aside.folder)
+    return RepairReport(renamed + damage, rows, tuple(lost), aside.folder)
+
+
+def _put_back(database: Path) -> Iterator[Damage]:
+    """Rename folders of collections that were renamed or exchanged, and yield what was wrong."""
+    while folders := misplaced(database):
+        folder = next((folder for folder, place in folders.items() if not os.path.lexists(place)), None)
+        if folder is not None:
+            place = folders[folder]
+            yield Damage(f"{COLLECTIONS}/{folder.name}", f"is the collection {place.name!r}, under another name")
+            folder.rename(place)
+        elif exchanged := [each for each, place in folders.items() if place in folders and each.suffix != _EXCHANGED]:
+            exchanged[0].rename(exchanged[0].with_name(exchanged[0].name + _EXCHANGED))
+        else:  # copies of collections that are there
+            return
 
 
 def read_set_aside(database: Path, name: str) -> Iterator[list[Row]]:

@@ -113,6 +113,33 @@ def test_the_manifest_of_another_collection_costs_no_row(closed, open_index, col
     assert contents(open_index, closed) == before
 
 
+@pytest.mark.parametrize("names", [["florence", "florence_ledger"], ["florence"], ["florence_ledger"]])
+def test_folders_that_were_renamed_or_exchanged_are_put_back(closed, open_index, names):
+    before = contents(open_index, closed)
+    folders = [closed / "collections" / name for name in names]
+    folders[0].rename(closed / "collections" / "other")
+    for folder, place in zip(folders[1:], folders, strict=False):
+        folder.rename(place)
+    if len(folders) > 1:
+        (closed / "collections" / "other").rename(folders[-1])
+    with pytest.raises(DamagedDatabaseError):
+        open_index(uri=str(closed))
+    report = repair(closed)
+    assert not report.lost and len(report.damage) == len(names)
+    assert contents(open_index, closed) == before
+    assert repair(closed).damage == ()
+
+
+def test_exchanged_schemas_are_not_taken_for_exchanged_folders(closed, open_index):
+    before = contents(open_index, closed)
+    one, other = (closed / "collections" / name / "schema.json" for name in ("florence", "florence_ledger"))
+    both = one.read_bytes(), other.read_bytes()
+    other.write_bytes(both[0])
+    one.write_bytes(both[1])
+    assert not repair(closed).lost
+    assert contents(open_index, closed) == before
+
+
 def test_the_manifest_of_the_ledger_in_the_cache_of_answers_is_no_loss(open_index, put, db, unit):
     with open_index() as index:
         for name in ("/a", "/b", "/c"):
