@@ -78,7 +78,7 @@ def calibrate_relevance(
     metrics = (*after.metrics, *(Metric(f"before: {m.name}", m.value, m.low, m.high) for m in before.metrics))
     notes = [f"Fitted to one half of the queries for {', '.join(calibrations)}, and measured on the other."]
     if missing := [kind for kind in KINDS if kind not in calibrations and next(index.find(kinds={kind}), None)]:
-        notes.append(f"Fewer than {_LEAST_RIGHT} right hits were found to fit {', '.join(missing)}.")
+        notes.append(f"Not fitted, for want of {_LEAST_RIGHT} right hits that are more similar: {', '.join(missing)}.")
     notes.append("Stored in the database; florence-rag eval relevance --reset deletes it.")
     return EvaluationReport("relevance", after.model, after.counts, metrics, (), tuple(notes), after.reliability)
 
@@ -89,8 +89,8 @@ def fit_calibrations(eval_set: EvalSet, queries: Sequence[EvalQuery], context: C
     found = {kind: fit for kind, fit in fits.items() if fit}
     if not found:
         raise InputError(
-            f"no kind of chunk has {_LEAST_RIGHT} right ones among the first {_FITTED} hits of each query, which a "
-            "calibration needs: add queries to the test set, or use another embedder"
+            f"no kind of chunk has {_LEAST_RIGHT} right ones, more similar than the others, among the first {_FITTED} "
+            "hits of each query, which a calibration needs: add queries to the test set, or use another embedder"
         )
     return found
 
@@ -138,7 +138,11 @@ def _mean(kept: np.ndarray) -> tuple[float, float | None, float | None]:
 
 
 def _fit(eval_set: EvalSet, queries: Sequence[EvalQuery], kind: Kind, context: Context) -> Calibration | None:
-    """Return the calibration of a kind around the typical background of these queries; None with few right hits."""
+    """Return the calibration of a kind around the typical background of these queries.
+
+    None with few right hits, or if the right ones are no more similar than the others, because a calibration that ranks
+    dissimilar hits first has learned noise.
+    """
     index, embedder, sample = context.index, context.models.embedder.info, BackgroundSample(context)
     vectors = [embed_query(context, to_query(query.text)) for query in queries]
     found = [index.search_vector(vector.unit, _FITTED, kinds={kind}) for vector in vectors]
@@ -154,7 +158,8 @@ def _fit(eval_set: EvalSet, queries: Sequence[EvalQuery], kind: Kind, context: C
         for hits, vector in zip(found, vectors, strict=True)
     ]
     weights, offset = fit_logistic(np.concatenate(features), right)
-    return replace(typical, **dict(zip(WEIGHTS, weights.tolist(), strict=True)), offset=offset)
+    fitted = replace(typical, **dict(zip(WEIGHTS, weights.tolist(), strict=True)), offset=offset)
+    return fitted if fitted.similarity > 0 else None
 
 
 def fit_logistic(features: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 BODY_TIMEOUT_S = 60.0
-"""Between two parts of a body."""
+"""The longest wait between two parts of a body."""
 LEAST_BYTES_PER_S = 10_000
 """How fast a body must come, after the first minute."""
 MAX_VALUES = 1_000_000
@@ -36,7 +36,7 @@ class Body:
 
     def __init__(self, receive: Receive, max_bytes: int, bodies: Bodies | None) -> None:
         self._receive, self._max_bytes, self._bodies = receive, max_bytes, bodies
-        self._started = asyncio.get_running_loop().time()
+        self._started: float | None = None
         self._bytes = self._values = 0
         self._is_complete = False
 
@@ -50,13 +50,14 @@ class Body:
         return message
 
     def release(self) -> None:
-        """Count the body no longer."""
+        """Give back the memory that the body is counted with."""
         if self._bodies:
             self._bodies.bytes -= self._bytes
 
     async def _next(self) -> Message:
-        elapsed_s = asyncio.get_running_loop().time() - self._started
-        left_s = BODY_TIMEOUT_S + self._bytes / LEAST_BYTES_PER_S - elapsed_s
+        now = asyncio.get_running_loop().time()
+        self._started = now if self._started is None else self._started  # not while the request waits for its turn
+        left_s = BODY_TIMEOUT_S + self._bytes / LEAST_BYTES_PER_S - (now - self._started)
         try:
             return await asyncio.wait_for(self._receive(), min(left_s, BODY_TIMEOUT_S))
         except TimeoutError:

@@ -58,6 +58,15 @@ def test_the_fit_is_stored_in_the_index_and_used_by_searches(rag):
     assert not Retriever(rag.context).is_calibrated
 
 
+def test_a_fit_that_ranks_dissimilar_hits_first_is_refused(rag):
+    wrong = [
+        replace(query, relevant={id: 1.0 for three in IMAGES if (id := "-".join(three)) not in query.relevant})
+        for query in QUERIES.queries
+    ]
+    with pytest.raises(InputError, match="more similar than the others"):
+        calibrate_relevance(EvalSet(tuple(wrong)), OFF_TOPIC, rag.context)
+
+
 def test_a_calibration_that_is_not_finite_is_damage(rag):
     rag.index.put_calibrations({"image": {"offset": float("nan")}})
     with pytest.raises(StoreCorruptError, match="not finite"):

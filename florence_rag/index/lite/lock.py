@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError
@@ -12,10 +14,26 @@ from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavai
 from florence_rag.index.address import LOCK, is_database
 
 
+class _Engine(MilvusLite):  # type: ignore[misc]
+    """An engine that opens each collection once.
+
+    Milvus Lite opens a collection when it is first used, and two calls that do so at once open it twice; what is
+    written to one of both is lost.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._opening = RLock()
+        super().__init__(path)
+
+    def get_collection(self, *args: Any, **options: Any) -> Any:
+        with self._opening:
+            return super().get_collection(*args, **options)
+
+
 def lock(path: Path) -> MilvusLite:
     """Return an engine that has locked the folder and not yet read it. Its `close` unlocks the folder."""
     try:
-        return MilvusLite(str(path))
+        return _Engine(str(path))
     except DataDirLockedError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):

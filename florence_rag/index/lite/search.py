@@ -3,7 +3,7 @@
 `install` replaces the two functions of Lite that rank rows, by vector and by terms. They find the same rows, with these
 differences: only the fields that are asked for are read, the rows that were replaced or deleted are found out after
 each write and not in each search, the flat metadata that filters name are parsed once, and BM25 counts how rare a term
-is in the whole collection, not among the rows that were flushed together. Searches of a kind that this package does not
+is among all present rows, not among those that were flushed together. Searches of a kind that this package does not
 use are left to Lite.
 """
 
@@ -74,9 +74,9 @@ class _Source(NamedTuple):
 
     def term_index(self, field: str) -> TermIndex:
         """Return the terms of all rows."""
-        if not isinstance(self.kept.get(field), TermIndex):
-            self.kept[field] = TermIndex(self.table.column(field).to_pylist())
-        index: TermIndex = self.kept[field]
+        index = self.kept.get(field)
+        if not isinstance(index, TermIndex):
+            index = self.kept[field] = TermIndex(self.table.column(field).to_pylist())
         return index
 
     def matches(self, condition: Any) -> np.ndarray:
@@ -129,7 +129,7 @@ class Snapshot(NamedTuple):
     """The rows of a collection after a write. Later writes do not change it.
 
     Attributes:
-        number: That of the write.
+        number: The number of that write.
         flushed: The rows of its segments.
         sources: All rows.
         current: For each source, which rows are the newest of their key and not deleted.
@@ -231,7 +231,7 @@ def search_terms(
     project = partial(project_record, schema=collection._schema, plan=plan)
     results = []
     for query in collection._prepare_sparse_queries(query_vectors, vector_field):
-        scores = bm25_scores(indexes, query, *weights)
+        scores = bm25_scores(indexes, snapshot.current, query, *weights)
         rankings = [_best(-score, mask & (score > 0), top_k) for score, mask in zip(scores, allowed, strict=True)]
         results.append(_hits(snapshot.sources, rankings, top_k, output_fields, collection._pk_name, project))
     return results

@@ -17,21 +17,26 @@ from pathlib import Path
 
 _MAX_BYTES = 1_000
 _MAX_SOCKET_BYTES = 100
-"""Of the path of a socket; systems allow 104 to 108."""
+"""The longest path of a socket; systems allow 104 to 108."""
+_SHORT_FOLDER = "/tmp"
+"""Where sockets lie if the path of the folder for temporary files is too long."""
 FREE_PORT = "127.0.0.1:0"
 _HAS_SOCKETS = hasattr(os, "getuid")
 
 
 def new_target() -> str:
-    """Return an address to listen at: a new socket, or a free port where there are none."""
+    """Return an address to listen at: a new socket, or a free port, where nobody joins, if no socket can be made."""
     if not _HAS_SOCKETS:
         return FREE_PORT
-    folder = Path(tempfile.gettempdir()) / f"florence-rag-{os.getuid()}"
-    socket = folder / f"{secrets.token_hex(8)}.sock"
-    with suppress(OSError):
-        folder.mkdir(0o700, exist_ok=True)
-    is_usable = len(os.fsencode(socket)) <= _MAX_SOCKET_BYTES and _is_private(folder)
-    return f"unix:{socket}" if is_usable else FREE_PORT
+    for parent in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), _SHORT_FOLDER):
+        folder = Path(parent, f"florence-rag-{os.getuid()}")
+        socket = folder / f"{secrets.token_hex(8)}.sock"
+        if folder.is_absolute() and len(os.fsencode(socket)) <= _MAX_SOCKET_BYTES:
+            with suppress(OSError):
+                folder.mkdir(0o700, exist_ok=True)
+            if _is_private(folder):
+                return f"unix:{socket}"
+    return FREE_PORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,21 +27,32 @@ class TermIndex:
 
     def find(self, term: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows (N,) that contain a term, and how often (N,)."""
-        place = int(np.searchsorted(self._terms, term))
+        place = int(np.searchsorted(self._terms, np.uint32(term)))  # an int would make numpy copy all terms
         if place == len(self._terms) or self._terms[place] != term:
             return self._rows[:0], self._counts[:0]
         found = slice(*self._bounds[place : place + 2])
         return self._rows[found], self._counts[found]
 
 
-def bm25_scores(indexes: Sequence[TermIndex], query: Mapping[int, float], k1: float, b: float) -> list[np.ndarray]:
-    """Return the BM25 score of each row of each index, (N,) float64; how rare a term is counts over all of them."""
+def bm25_scores(
+    indexes: Sequence[TermIndex], current: Sequence[np.ndarray], query: Mapping[int, float], k1: float, b: float
+) -> list[np.ndarray]:
+    """Return the BM25 score of each row of each index, (N,) float64.
+
+    Args:
+        indexes: The terms of all rows of a collection.
+        current: Which rows (N,) of each index count in how rare a term is, and how long a text is on average.
+        query: The weight of each term.
+        k1: How much the repetition of a term counts.
+        b: How much the length of a text counts, from 0 to 1.
+    """
     scores = [np.zeros(len(index.lengths)) for index in indexes]
-    rows = sum(len(index.lengths) for index in indexes)
-    mean_length = sum(float(index.lengths.sum()) for index in indexes) / max(rows, 1) or 1.0
+    rows = sum(int(mask.sum()) for mask in current)
+    all_terms = sum(float(index.lengths[mask].sum()) for index, mask in zip(indexes, current, strict=True))
+    mean_length = all_terms / max(rows, 1) or 1.0
     for term, weight in query.items():
         found = [index.find(term) for index in indexes]
-        containing = sum(len(numbers) for numbers, _ in found)
+        containing = sum(int(mask[numbers].sum()) for mask, (numbers, _) in zip(current, found, strict=True))
         rarity = weight * log((rows - containing + 0.5) / (containing + 0.5) + 1)
         for index, score, (numbers, counts) in zip(indexes, scores, found, strict=True):
             length = index.lengths[numbers] / mean_length

@@ -4,9 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from milvus_lite.engine.collection import Collection
 
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.lite import lock
@@ -43,6 +47,22 @@ def end(process: subprocess.Popen) -> None:
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+def test_calls_that_are_the_first_at_once_open_a_collection_once(db, open_index, put, monkeypatch):
+    with open_index() as index:
+        put(index)
+    opened, init = [], Collection.__init__
+
+    def slow(self, *args, **options):
+        opened.append(self)
+        time.sleep(0.1)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(Collection, "__init__", slow)
+    with closing(lock.lock(Path(db))) as engine, ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: engine.get_collection("florence"), range(4)))) == 1
+    assert len(opened) == 1
 
 
 def test_closing_unlocks_the_database(db, open_index, put):
@@ -167,7 +187,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(monkeypatch, d
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lock, "MilvusLite", fail)
+    monkeypatch.setattr(lock, "_Engine", fail)
     with pytest.raises(StoreUnavailableError, match=rf"test.db cannot be written \({os.strerror(number)}\)"):
         open_index()
 
@@ -176,7 +196,7 @@ def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
     def fail(*_, **__):
         raise lock.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock, "MilvusLite", fail)
+    monkeypatch.setattr(lock, "_Engine", fail)
     with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
         open_index()
 

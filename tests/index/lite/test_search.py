@@ -49,12 +49,15 @@ def test_rows_are_found_as_by_milvus_lite_after_any_writes(open_index, put, unit
         assert words == by_lite(lambda: {hit.id for hit in index.search_bm25("red bus", 100)})
 
 
-def test_a_term_is_as_rare_as_in_the_whole_collection(open_index, db, tmp_path, put):
+def test_a_term_is_as_rare_as_among_all_present_rows(open_index, db, tmp_path, put):
     flushed_once, often = open_index(), open_index(uri=str(tmp_path / "often.db"))
+    put(often, "/photos/deleted.jpg", n=4, text="a red car")
     for number, text in enumerate(("a red car", "a red tree with a red leaf", "a blue car", "a red bus", "a dog")):
+        put(often, f"/photos/{number}.jpg", text="a car, replaced later")
         for index in (flushed_once, often):
             put(index, f"/photos/{number}.jpg", text=text)
         often.flush()
+    often.delete_sources(["/photos/deleted.jpg"])
     flushed_once.flush()
     hits = often.search_bm25("red car", 5)
     assert found(hits) == found(flushed_once.search_bm25("red car", 5))
@@ -73,11 +76,12 @@ def test_scores_are_those_of_milvus_lite_for_one_segment():
     theirs.build(rows)
     query = {3: 1.0, 17: 2.0, 99: 1.0}
     (ids,), (distances,) = theirs.search([query], 200)
-    (scores,) = bm25_scores([TermIndex(packed)], query, k1=1.2, b=0.5)
+    (scores,) = bm25_scores([TermIndex(packed)], [np.ones(len(rows), bool)], query, k1=1.2, b=0.5)
     assert set(ids[ids >= 0]) == set(np.flatnonzero(scores))
     np.testing.assert_allclose(-distances[ids >= 0], scores[ids[ids >= 0]], rtol=1e-5)
 
 
 def test_an_index_without_terms_scores_nothing():
-    (none, empty) = bm25_scores([TermIndex([]), TermIndex([None, b""])], {1: 1.0}, k1=1.5, b=0.75)
+    current = [np.ones(0, bool), np.ones(2, bool)]
+    (none, empty) = bm25_scores([TermIndex([]), TermIndex([None, b""])], current, {1: 1.0}, k1=1.5, b=0.75)
     assert (none.tolist(), empty.tolist()) == ([], [0.0, 0.0])

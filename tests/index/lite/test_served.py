@@ -14,7 +14,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs the soc
 def temporary(tmp_path, monkeypatch):
     """The folder in which the folder of sockets lies; a short name, because paths of sockets are."""
     monkeypatch.setattr(served.tempfile, "tempdir", str(tmp_path / "t"))
+    monkeypatch.setattr(served, "_SHORT_FOLDER", str(tmp_path / "t"))
     monkeypatch.setattr(served, "_MAX_SOCKET_BYTES", 1_000)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / "t").mkdir()
     return tmp_path / "t"
 
@@ -88,6 +90,11 @@ def test_a_socket_in_a_folder_that_others_can_enter_is_not_used(database, tempor
     folder.rmdir()
     folder.symlink_to(database)
     assert published(database) is None and served.new_target() == served.FREE_PORT
+
+
+def test_a_long_folder_for_temporary_files_is_no_obstacle(temporary, monkeypatch):
+    monkeypatch.setattr(served.tempfile, "tempdir", str(temporary / ("long" * 300)))
+    assert served.new_target().startswith(f"unix:{temporary}/florence-rag-")
 
 
 def test_a_pipe_or_a_link_in_place_of_the_note_is_not_read(database, tmp_path):
