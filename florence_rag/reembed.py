@@ -28,6 +28,7 @@ from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.retrieval.retriever import VISUAL_KINDS
+from florence_rag.skip_counts import pending_words
 from florence_rag.types import Chunk, Failure, Hit, Kind, Skipped, Source
 from florence_rag.validation import validate_arguments
 
@@ -217,9 +218,16 @@ class Reembedding:
             self.shadow.delete_sources(gone)
         known = {**(copied or {}), **self._unreadable}
         missing = [source for uri, source in wanted.items() if source not in (present.get(uri), known.get(uri))]
+        skipped, shadow_skipped = index.skipped_parts(), self.shadow.skipped_parts()
+        # The words of these were read after they were copied.
+        missing += [
+            source
+            for uri, source in wanted.items()
+            if present.get(uri) == source
+            and pending_words(shadow_skipped.get(uri, ())) - pending_words(skipped.get(uri, ()))
+        ]
         done = len(wanted) - len(missing)
         run = IngestRun(self.shadow, len(wanted), files_done=done, progress=self._progress)
-        skipped = index.skipped_parts()
         for start in range(0, len(missing), _FILES_PER_READ):
             sources = missing[start : start + _FILES_PER_READ]
             run.ingest(sources, self._engine(index, sources, skipped))

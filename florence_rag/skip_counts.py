@@ -15,16 +15,23 @@ MAX_REASONS = 200
 """The most reasons that are counted separately: programs invent suffixes, and a row of the ledger holds all counts."""
 OTHER = "of other kinds"
 """The reason under which all further ones are counted."""
-WORDS_PENDING = "without OCR text or captions yet"
-"""The reason of a source that is found by visual similarity, and whose words a later pass reads. It is not counted."""
+OCR_PENDING = "without OCR text yet"
+CAPTIONS_PENDING = "without captions yet"
+WORDS_PENDING = frozenset({OCR_PENDING, CAPTIONS_PENDING})
+"""The marks of a source that is found by visual similarity, and whose words a later pass reads; not counted."""
 WORDS_FAILED = "whose OCR text or caption cannot be read"
-"""The reason of a source whose words are not tried again before it changes, or a run is asked to retry."""
+"""The mark of a source whose pending words are not tried again before it changes, or a run is asked to retry."""
 _MAX_SHOWN = 6
 
 
 def awaits_words(parts: Iterable[Skipped]) -> bool:
     """Return whether the words of a source are still to be read; `parts` are what is not read of it."""
-    return any(part.reason == WORDS_PENDING for part in parts)
+    return bool(pending_words(parts)) and all(part.reason != WORDS_FAILED for part in parts)
+
+
+def pending_words(parts: Iterable[Skipped]) -> frozenset[str]:
+    """Return the marks of the words that a source lacks, also if they cannot be read."""
+    return WORDS_PENDING.intersection(part.reason for part in parts)
 
 
 class SkipCounts:
@@ -36,7 +43,7 @@ class SkipCounts:
 
     def add(self, record: Skipped) -> None:
         """Count a record, unless it only says that words are still to be read."""
-        if record.reason == WORDS_PENDING:
+        if record.reason in WORDS_PENDING:
             return
         if len(self.records) < MAX_LISTED:
             self.records.append(record)
@@ -56,7 +63,7 @@ class SkipCounts:
 
 def total_counts(parts: Iterable[Skipped], folders: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Return the number of skipped parts, and of skipped files in folders, by reason, most frequent first."""
-    counts = Counter(part.reason for part in parts if part.reason != WORDS_PENDING)
+    counts = Counter(part.reason for part in parts if part.reason not in WORDS_PENDING)
     for by_reason in folders:
         counts.update(by_reason)
     return _sorted(counts)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.context import Models
+from florence_rag.context import Models, loaded
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.image_store import ImageStore
@@ -18,7 +18,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
 from florence_rag.reembed import Reembedding
-from florence_rag.testing import COLORS, ColorEmbedder, color_frame
+from florence_rag.testing import COLORS, ColorEmbedder, ScriptedCaptioner, color_frame
 from florence_rag.types import EmbedderInfo
 from tests.chunking.samples import pdf_with_attachment
 
@@ -290,6 +290,20 @@ def test_files_that_another_machine_indexes_just_before_the_switch_are_not_lost(
     names = {os.path.basename(uri) for uri in rag.index.sources()}
     assert "late.png" in names and "blue.txt" not in names
     assert rag.index.vectors([next(rag.index.chunks_of([str(folder / "late.png")])).id]).shape == (1, 7)
+
+
+def test_words_that_are_read_between_fill_and_switch_are_not_lost(rag, turned, folder):
+    rag.models.captioner = loaded(ScriptedCaptioner(dict.fromkeys(COLORS, "a flag")))
+    save(folder / "late.png", "pink", "red")
+    rag.add(folder, words="never")
+    move = move_to(rag, turned)
+    move.fill()
+    assert rag.add(folder).words_pending == 0
+    embedded = turned.seen
+    move.switch()
+    assert turned.seen == embedded + 1
+    assert (rag.info().awaiting_words, rag.add(folder).words_pending) == (0, 0)
+    assert [hit.caption for hit in rag.index.chunks_of([str(folder / "late.png")])] == ["a flag"]
 
 
 def test_a_missing_file_blocks_the_switch_and_is_named(rag, turned, folder):

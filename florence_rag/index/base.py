@@ -36,7 +36,7 @@ class IndexInfo:
         advice: what to do when the store is too small for the number of chunks, or "".
         shadow_embedder: the embedder whose vectors fill the shadow collection, if there is one.
         skipped: number of files and parts that the last runs over the folders did not read, by reason.
-        awaiting_words: number of images, pages and clips without OCR text or captions, which the next index run adds.
+        awaiting_words: number of images, pages and clips whose OCR text or captions are still to be read.
     """
 
     uri: str

@@ -4,7 +4,7 @@ paths -> diff with the index -> separate duplicates -> engine -> store -> report
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
@@ -34,10 +34,11 @@ from florence_rag.ingest.words_pass import (
     WordsMode,
     WordsPass,
     chunk_unchanged,
+    readable_words,
     words_may_follow,
     words_stage,
 )
-from florence_rag.skip_counts import SkipCounts, counts_to_line
+from florence_rag.skip_counts import CAPTIONS_PENDING, OCR_PENDING, SkipCounts, counts_to_line, pending_words
 from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
 from florence_rag.telemetry import get_logger, span
@@ -206,7 +207,9 @@ class FileIngestor:
         indexed = [snapshot.sources[source.uri] for source in (*diff.unchanged, *run.done)]
         words = WordsPass(index, snapshot.skipped_parts, self.context.models.text_embedder, progress)
         if options.get("words") != "never":
-            self._read_words(words, words.pending(indexed, retry=retry), snapshot)
+            self._read_words(words, indexed, snapshot, retry=retry)
+        if words.outdated:
+            report = self._index_again(report, words, snapshot, options, {source.uri for source in diff.unchanged})
         pending = len(words.pending(indexed))
         return replace(report, failed=(*report.failed, *words.failures.values()), words_pending=pending)
 
@@ -221,17 +224,57 @@ class FileIngestor:
             return False
         return words == "never" or (words == "later" and len(diff.changed) > FEW_FILES)
 
-    def _read_words(self, words: WordsPass, pending: Sequence[Source], snapshot: IndexSnapshot) -> None:
-        """Read the words that are pending, if there is a model that reads any."""
-        models, ocr = self.context.models, self._ocr_stage
-        if not pending or (ocr is None and models.captioner is None):
+    def _read_words(self, words: WordsPass, indexed: Iterable[Source], snapshot: IndexSnapshot, *, retry: bool) -> None:
+        """Read the words that are pending and that a model reads."""
+        groups = words.groups(indexed, readable_words(self.context.models, self._ocr_stage), retry=retry)
+        if not groups:
             return
-        start_workers(min(len(pending), self._config.threads))
-        log.info("reading words of %d files", len(pending), extra={"event": "words.begin", "files": len(pending)})
-        reader, lone_reader = self._readers(partial(chunk_unchanged, config=self._chunking_for(ocr, models.captioner)))
-        stage = words_stage(self.context.index, models)
-        words.run(pending, snapshot.sources.values(), ThreadEngine(stage, reader, ocr, self.config, lone_reader))
+        files = sum(map(len, groups.values()))
+        start_workers(min(files, self._config.threads))
+        log.info("reading words of %d files", files, extra={"event": "words.begin", "files": files})
+        words.run(groups, snapshot.sources.values(), self._words_engine)
         self.context.index.flush()
+
+    def _words_engine(self, marks: Collection[str]) -> Engine:
+        """Return the engine that reads the words with these marks."""
+        models = self.context.models
+        ocr = self._ocr_stage if OCR_PENDING in marks else None
+        captioner = models.captioner if CAPTIONS_PENDING in marks else None
+        reader, lone_reader = self._readers(partial(chunk_unchanged, config=self._chunking_for(ocr, captioner)))
+        stage = words_stage(self.context.index, models, captioner)
+        return ThreadEngine(stage, reader, ocr, self.config, lone_reader)
+
+    def _index_again(
+        self,
+        report: IndexReport,
+        words: WordsPass,
+        snapshot: IndexSnapshot,
+        options: RunOptions,
+        unchanged: Collection[str],
+    ) -> IndexReport:
+        """Index in one pass what is cut into other chunks than are stored, and return the report with it.
+
+        Words that no model of this run reads stay pending. What somebody has deleted or replaced meanwhile is left out.
+        """
+        index, stored = self.context.index, self.context.index.sources()
+        for uri in words.outdated:
+            del words.failures[uri]
+        sources = [snapshot.sources[uri] for uri in sorted(words.outdated) if stored.get(uri) == snapshot.sources[uri]]
+        readable = readable_words(self.context.models, self._ocr_stage)
+        unread = {each.uri: pending_words(snapshot.skipped_parts[each.uri]) - readable for each in sources}
+        diff, run = IndexDiff(changed=sources), IngestRun(index, len(sources), progress=words.progress)
+        run.words_follow = lambda chunk: unread[chunk.source.uri]
+        run.ingest(sources, self._engine(options))
+        index.flush()
+        snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures), run.skipped)
+        again = run.report(diff, unchanged)
+        return replace(
+            report,
+            updated=report.updated + again.updated,
+            unchanged=report.unchanged - sum(uri in unchanged for uri in unread),
+            failed=(*report.failed, *again.failed),
+            changes=(*report.changes, *(each for each in again.changes if each.event == "updated")),
+        )
 
     def _steps(
         self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions

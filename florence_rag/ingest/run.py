@@ -20,7 +20,6 @@ from florence_rag.ingest.engine import Engine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
-from florence_rag.skip_counts import WORDS_PENDING
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Chunk, Failure, RejectedSource, Skipped, Source
 
@@ -36,14 +35,15 @@ class IngestRun:
 
     The progress counts `files_total` files, of which `files_done` were indexed before the run. Future runs need not
     read the sources in `rejected`, which are permanent failures and near-duplicates. `skipped` holds the parts of
-    sources that are not read, by uri. `words_follow` tells for which chunks another pass may read words.
+    sources that are not read, by uri. `words_follow` returns the marks of the words that another pass may read of a
+    chunk.
     """
 
     index: ChunkIndex
     files_total: int
     files_done: int = 0
     progress: Callable[[Progress], None] | None = None
-    words_follow: Callable[[Chunk], bool] | None = None
+    words_follow: Callable[[Chunk], Collection[str]] | None = None
     done: list[Source] = field(default_factory=list, init=False)
     failures: list[Failure] = field(default_factory=list, init=False)
     rejected: list[RejectedSource] = field(default_factory=list, init=False)
@@ -52,7 +52,7 @@ class IngestRun:
     timer: StageTimer = field(default_factory=StageTimer, init=False)
     _begun: set[str] = field(default_factory=set, init=False)
     _dropped: set[str] = field(default_factory=set, init=False)
-    _without_words: set[str] = field(default_factory=set, init=False)
+    _pending_words: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def ingest(
         self, sources: Sequence[Source], engine: Engine, near_duplicates: NearDuplicateFilter | None = None
@@ -127,7 +127,8 @@ class IngestRun:
                 self.index.begin(source)
                 self._begun.add(source.uri)
         if self.words_follow is not None:
-            self._without_words.update(chunk.source.uri for chunk in batch.chunks if self.words_follow(chunk))
+            for chunk in batch.chunks:
+                self._pending_words.setdefault(chunk.source.uri, set()).update(self.words_follow(chunk))
         try:
             self.index.add(batch.chunks, batch.vectors, batch.text_vectors)
             self.chunks += len(batch.chunks)
@@ -149,8 +150,10 @@ class IngestRun:
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
         if source.uri in self._begun and source.uri not in self._dropped:
-            if source.uri in self._without_words:
-                self._skip(Skipped(source.uri, WORDS_PENDING))
+            if marks := self._pending_words.get(source.uri):
+                # They come first and do not count to the limit, so that neither they nor the last part are lost.
+                parts = self.skipped.get(source.uri, [])
+                self.skipped[source.uri] = [*(Skipped(source.uri, mark) for mark in sorted(marks)), *parts]
             self.index.complete(source, self.skipped.get(source.uri, ()))
             self.done.append(source)
         else:

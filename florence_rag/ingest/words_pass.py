@@ -17,17 +17,18 @@ from typing import Literal
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig, chunk_or_skip
-from florence_rag.context import Models
+from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.embedding.base import TextEmbedder
-from florence_rag.errors import MediaError
+from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.duplicates import DuplicateResolver, split_duplicates
 from florence_rag.ingest.embed_stage import DescribeStep, EmbeddedBatch, EmbedStage, add_captions, embed_chunk_texts
 from florence_rag.ingest.engine import Engine, ThreadEngine
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import OCRStage, PermanentFailure
-from florence_rag.skip_counts import WORDS_FAILED, WORDS_PENDING
+from florence_rag.perception.base import Captioner
+from florence_rag.skip_counts import CAPTIONS_PENDING, OCR_PENDING, WORDS_FAILED, awaits_words, pending_words
 from florence_rag.sources import discover
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Chunk, Failure, Hit, Media, Skipped, Source
@@ -41,7 +42,7 @@ FEW_FILES = 8
 """For so few new files, a second pass gains nothing and reads them twice."""
 WRITE_S = 5.0
 """Seconds between two writes."""
-_MARKS = frozenset({WORDS_PENDING, WORDS_FAILED})
+_NOT_STORED = "it is cut into other chunks than the stored ones"
 _ORDER: Mapping[Media, int] = {"pdf": 0, "office": 0, "image": 1}
 
 
@@ -50,38 +51,58 @@ def by_usefulness(source: Source) -> tuple[int, int]:
     return _ORDER.get(source.media, 2), -source.modified_ns
 
 
-def words_may_follow(models: Models, ocr: OCRStage | None) -> Callable[[Chunk], bool] | None:
-    """Return a function that tells whether a chunk may get words, or None if no model reads any."""
-    if ocr is None and models.captioner is None:
+def words_may_follow(models: Models, ocr: OCRStage | None) -> Callable[[Chunk], Collection[str]] | None:
+    """Return a function that returns the marks of the words that a chunk may get, or None if no model reads any."""
+    readable = readable_words(models, ocr)
+    if not readable:
         return None
 
-    def may_follow(chunk: Chunk) -> bool:
+    def may_follow(chunk: Chunk) -> Collection[str]:
         lacks_caption = not chunk.caption or chunk.kind == "clip"  # the caption of a clip may only name an action
-        has_caption_to_come = models.captioner is not None and bool(chunk.frames) and lacks_caption
-        return has_caption_to_come or (ocr is not None and ocr.may_read(chunk))
+        may_get = {
+            OCR_PENDING: ocr is not None and ocr.may_read(chunk),
+            CAPTIONS_PENDING: bool(chunk.frames) and lacks_caption,
+        }
+        return [mark for mark in readable if may_get[mark]]
 
     return may_follow
 
 
-def words_stage(index: ChunkIndex, models: Models) -> EmbedStage:
+def readable_words(models: Models, ocr: OCRStage | None) -> frozenset[str]:
+    """Return the marks of the words that these models read."""
+    readers = {OCR_PENDING: ocr, CAPTIONS_PENDING: models.captioner}
+    return frozenset(mark for mark, reader in readers.items() if reader is not None)
+
+
+def words_stage(index: ChunkIndex, models: Models, captioner: LazyValue[Captioner] | None) -> EmbedStage:
     """Load the captioner, if there is one, and return the stage that adds captions to stored chunks."""
     steps: list[DescribeStep] = []
-    if models.captioner is not None:
-        steps.append(("caption", partial(add_captions, models.captioner.get())))
+    if captioner is not None:
+        steps.append(("caption", partial(add_captions, captioner.get())))
     return EmbedStage(partial(add_to_stored, index, models.text_embedder), steps, models.embedder.capabilities.workers)
 
 
 def add_to_stored(index: ChunkIndex, text_embedder: TextEmbedder | None, chunks: list[Chunk]) -> EmbeddedBatch:
-    """Return the chunks that are stored, with all their texts and without frames; their only vectors are of texts."""
+    """Return stored chunks with all their texts and without frames; their only vectors are of texts.
+
+    Raises:
+        InputError: If an image, page or clip is not stored, so that others may be stored that get no words.
+    """
     stored = {hit.id: hit for hit in index.get([chunk.id for chunk in chunks])}
+    if any(chunk.kind != "text" and chunk.id not in stored for chunk in chunks):
+        raise InputError(_NOT_STORED)
     merged = [_merged(chunk, stored[chunk.id]) for chunk in chunks if chunk.id in stored]
     return EmbeddedBatch(merged, np.empty((len(merged), 0)), embed_chunk_texts(text_embedder, merged))
 
 
 def _merged(chunk: Chunk, hit: Hit) -> Chunk:
-    """Return a chunk with its stored text. The stored caption stays, because it may name the action of a clip."""
+    """Return a chunk with its stored text, and with the stored OCR text if there is no new one.
+
+    The stored caption stays, because it may name the action of a clip.
+    """
     captions = [hit.caption] if chunk.caption in hit.caption else [chunk.caption, hit.caption]
-    return replace(chunk, text=hit.text, caption="\n".join(filter(None, captions)), frames=())
+    caption = "\n".join(filter(None, captions))
+    return replace(chunk, text=hit.text, caption=caption, ocr=chunk.ocr or hit.ocr, frames=())
 
 
 def chunk_unchanged(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
@@ -109,7 +130,8 @@ class WordsPass:
     """Reads the words of pending sources. One object carries out one pass.
 
     The pass updates `skipped_parts`, which holds what is not read of each source. Sources whose words could not be read
-    are in `failures`; they stay pending, unless the failure lies in the file.
+    are in `failures`; they stay pending, unless the failure lies in the file. Those in `outdated` are cut into other
+    chunks now than those that are stored, so they must be indexed again.
     """
 
     index: ChunkIndex
@@ -117,6 +139,7 @@ class WordsPass:
     text_embedder: TextEmbedder | None = None
     progress: Callable[[Progress], None] | None = None
     failures: dict[str, Failure] = field(default_factory=dict, init=False)
+    outdated: set[str] = field(default_factory=set, init=False)
     _total: int = field(default=0, init=False)
     _done: int = field(default=0, init=False)
     _chunks: int = field(default=0, init=False)
@@ -125,58 +148,93 @@ class WordsPass:
     _ended: list[Source] = field(default_factory=list, init=False)
     _written_at: float = field(default_factory=monotonic, init=False)
 
-    def run(self, pending: Sequence[Source], indexed: Iterable[Source], engine: Engine) -> None:
-        """Read the words of pending sources, at least one. Copies of one file are read once, also of an indexed one."""
-        self._total = len(pending)
-        self._report_progress(pending[0])
-        with_words = [source for source in indexed if not self._lacks_words(source.uri)]
-        new, copies = split_duplicates(sorted(pending, key=by_usefulness), with_words)
-        self._read(new, engine)
-        if copies:
-            without_words = set(filter(self._lacks_words, self.skipped_parts))
-            resolver = DuplicateResolver(self.index, self.text_embedder, without_words)
-            stage = EmbedStage(partial(add_to_stored, self.index, self.text_embedder))
-            self._read([each for each in copies if resolver.original(each)], ThreadEngine(stage, resolver.chunks))
-            self._read([each for each in copies if not resolver.original(each)], engine)
+    def run(
+        self,
+        groups: Mapping[frozenset[str], Sequence[Source]],
+        indexed: Collection[Source],
+        make_engine: Callable[[frozenset[str]], Engine],
+    ) -> None:
+        """Read the words of groups of sources, at least one, each with the engine for its marks.
+
+        Copies of one file are read once, also of an indexed one.
+        """
+        self._total = sum(map(len, groups.values()))
+        self._report_progress(next(iter(groups.values()))[0])
+        for marks, sources in groups.items():
+            self._read_group(marks, sources, indexed, make_engine(marks))
 
     def pending(self, sources: Iterable[Source], *, retry: bool = False) -> list[Source]:
         """Return the sources whose words are still to be read; with retry also those whose words failed."""
-        reasons = _MARKS if retry else {WORDS_PENDING}
-        return [source for source in sources if self._lacks_words(source.uri, reasons)]
+        lacks_words = pending_words if retry else awaits_words
+        return [source for source in sources if lacks_words(self.skipped_parts.get(source.uri, ()))]
 
-    def _lacks_words(self, uri: str, reasons: Collection[str] = _MARKS) -> bool:
-        return any(part.reason in reasons for part in self.skipped_parts.get(uri, ()))
+    def groups(
+        self, sources: Iterable[Source], readable: frozenset[str], *, retry: bool = False
+    ) -> dict[frozenset[str], list[Source]]:
+        """Return the pending sources by those of their marks that can be read, without those of which none can."""
+        groups: dict[frozenset[str], list[Source]] = {}
+        for source in self.pending(sources, retry=retry):
+            if marks := readable & self._pending_words(source.uri):
+                groups.setdefault(marks, []).append(source)
+        return groups
 
-    def _read(self, sources: Sequence[Source], engine: Engine) -> None:
+    def _pending_words(self, uri: str) -> frozenset[str]:
+        return pending_words(self.skipped_parts.get(uri, ()))
+
+    def _read_group(
+        self, marks: frozenset[str], sources: Sequence[Source], indexed: Iterable[Source], engine: Engine
+    ) -> None:
+        with_words = [source for source in indexed if not marks & self._pending_words(source.uri)]
+        new, copies = split_duplicates(sorted(sources, key=by_usefulness), with_words)
+        self._read(marks, new, engine)
+        if copies:
+            without_words = {uri for uri in self.skipped_parts if marks & self._pending_words(uri)}
+            resolver = DuplicateResolver(self.index, self.text_embedder, without_words)
+            stage = EmbedStage(partial(add_to_stored, self.index, self.text_embedder))
+            copy_engine = ThreadEngine(stage, resolver.chunks)
+            self._read(marks, [each for each in copies if resolver.original(each)], copy_engine)
+            self._read(marks, [each for each in copies if not resolver.original(each)], engine)
+
+    def _read(self, marks: frozenset[str], sources: Sequence[Source], engine: Engine) -> None:
         if not sources:
             return
         with DeferredSignals() as signals:
             with closing(engine.run(sources, self._timer, self.failures, signals.check)) as results:
                 for result in results:
-                    for failure in result.failures:
+                    for failure in (*result.failures, *self._cut_shorter(result.skipped)):
                         self._fail(failure)
                     self._batches += result.parts
                     self._chunks += sum(len(batch.chunks) for batch in result.parts)
                     self._ended += [source for source in result.ended if source.uri not in self.failures]
                     if monotonic() - self._written_at > WRITE_S:
-                        self._write()
+                        self._write(marks)
                     self._report_progress(result.source)
-            self._write()
+            self._write(marks)
 
-    def _write(self) -> None:
-        """Write the words that were read, and then to the ledger which sources have all of theirs."""
+    def _cut_shorter(self, skipped: Iterable[Skipped]) -> Iterator[Failure]:
+        """Yield a failure of each source of which fewer chunks are read than are stored."""
+        for part in skipped:
+            stored = {each.max_chunks for each in self.skipped_parts.get(part.source, ())}
+            if part.max_chunks is not None and part.max_chunks not in stored:
+                yield Failure(part.source, part.reason)
+
+    def _write(self, marks: frozenset[str]) -> None:
+        """Write the words that were read, and then to the ledger which sources have all of those with these marks."""
         with self._timer("store"):
             if chunks := [chunk for batch in self._batches for chunk in batch.chunks]:
                 vectors = [batch.text_vectors for batch in self._batches if batch.text_vectors is not None]
                 self.index.update_texts(chunks, np.concatenate(vectors) if vectors else None)
-            self._settle({source: () for source in self._ended})
+            self._settle(self._ended, marks)
         self._batches, self._ended, self._written_at = [], [], monotonic()
 
-    def _settle(self, marks: Mapping[Source, Sequence[Skipped]]) -> None:
-        """Record that no words of sources are pending, and the marks instead."""
+    def _settle(self, sources: Iterable[Source], read: frozenset[str] = frozenset(), added: Sequence[str] = ()) -> None:
+        """Record which words of sources are read, and add marks."""
         settled = {
-            source: [*(part for part in self.skipped_parts[source.uri] if part.reason not in _MARKS), *added]
-            for source, added in marks.items()
+            source: [
+                *(Skipped(source.uri, mark) for mark in added),
+                *(part for part in self.skipped_parts[source.uri] if part.reason not in {*read, WORDS_FAILED}),
+            ]
+            for source in sources
         }
         if settled:
             self.index.update_skipped(settled)
@@ -187,8 +245,10 @@ class WordsPass:
         reason = f"its words could not be read: {failure.reason}"
         log.info("%s: %s", failure.source, reason, extra={"event": "words.failed", "source": failure.source})
         self.failures[failure.source] = Failure(failure.source, reason)
+        if failure.reason == _NOT_STORED:
+            self.outdated.add(failure.source)
         if isinstance(failure, PermanentFailure):
-            self._settle({failure.file: [Skipped(failure.source, WORDS_FAILED)]})
+            self._settle([failure.file], added=[WORDS_FAILED])
 
     def _report_progress(self, source: Source) -> None:
         if self.progress is not None:

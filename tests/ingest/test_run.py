@@ -11,6 +11,7 @@ from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.run import MAX_SKIPPED_PARTS, IngestRun
+from florence_rag.skip_counts import WORDS_PENDING
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
 from florence_rag.types import Chunk, Failure, Locator, Skipped
 from tests.ingest.samples import CountingEmbedder, color_chunk, source
@@ -105,6 +106,19 @@ def test_very_many_parts_of_one_file_are_reported_up_to_a_limit():
     run = ingest(chunker, "a")
     assert run.report(IndexDiff(), ()).skipped_counts == {"damaged page": MAX_SKIPPED_PARTS}
     assert len(run.index.skipped_parts()["/a"]) == MAX_SKIPPED_PARTS
+
+
+def test_pending_words_displace_no_record_of_a_source_with_very_many():
+    def chunker(of):
+        yield color_chunk(of, "red")
+        yield from (Skipped(of.uri, "damaged page", Locator(page=page)) for page in range(1, 1000))
+        yield Skipped(of.uri, "rest of a file", max_chunks=1)
+
+    run = IngestRun(MemoryIndex(EMBEDDER.info), 1, words_follow=lambda chunk: WORDS_PENDING)
+    run.ingest([source("a")], ThreadEngine(EmbedStage.from_models(Models.of(EMBEDDER)), chunker))
+    parts = run.index.skipped_parts()["/a"]
+    assert {part.reason for part in parts[:2]} == WORDS_PENDING
+    assert parts[-1].max_chunks == 1 and run.skipped["/a"] == list(parts)
 
 
 def test_failures_of_the_file_itself_are_skipped_in_later_runs_and_others_are_not():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
@@ -54,12 +55,13 @@ def save(path, color, size_px=64):
     Image.fromarray(color_frame(color, size_px=size_px)).save(path)
 
 
-def open_rag(index=None, **models):
+def open_rag(index=None, chunking=None, max_chunks=None, **models):
     roles = {"ocr_reader": ScriptedReader(TEXTS), "captioner": ScriptedCaptioner(CAPTIONS)} | models
     return FlorenceRAG(
         index or MemoryIndex(ColorEmbedder.info),
         Models.of(CountingEmbedder(), **roles),
-        ingest=IngestConfig(threads=1, batch_size=2),
+        ingest=IngestConfig(threads=1, batch_size=2, max_chunks_per_file=max_chunks),
+        chunking=chunking,
     )
 
 
@@ -223,6 +225,68 @@ def test_the_action_of_a_clip_stays_beside_its_caption(tmp_path):
     two.add(folder)
     assert contents(two.index) == contents(one.index)
     assert "a fire engine\nsomebody is driving" in {hit.caption for hit in two.index.find()}
+
+
+@pytest.mark.parametrize(("first", "second"), [("ocr_reader", "captioner"), ("captioner", "ocr_reader")])
+def test_words_that_no_model_of_a_run_reads_stay_pending(folder, first, second):
+    shutil.copy(folder / "00.png", folder / "copy.png")
+    one = open_rag()
+    one.add(folder, words="now")
+    rag = open_rag()
+    rag.add(folder, words="never")
+    for lacking, pending in ((second, FILES + 1), (first, 0)):
+        report = open_rag(rag.index, **{lacking: None}).add(folder)
+        assert (report.failed, report.words_pending, rag.info().awaiting_words) == ((), pending, pending)
+        if pending:
+            tasks = []
+            open_rag(rag.index, **{lacking: None}).add(
+                folder, retry=True, progress=lambda step, tasks=tasks: tasks.append(step)
+            )
+            assert tasks == []
+    assert contents(rag.index) == contents(one.index)
+
+
+def test_words_that_failed_stay_pending_for_a_retry_with_another_model(folder):
+    rag = open_rag()
+    rag.add(folder, words="never")
+    content = (folder / "00.png").read_bytes()
+
+    def damage(step):
+        (folder / "00.png").write_bytes(b"x")
+
+    report = rag.add(folder, progress=damage)
+    assert (len(report.failed), report.words_pending, rag.info().awaiting_words) == (1, 0, 0)
+    (folder / "00.png").write_bytes(content)
+    assert open_rag(rag.index, captioner=None).add(folder, retry=True).words_pending == 1
+    assert rag.add(folder).words_pending == 0
+    assert [(hit.ocr, hit.caption) for hit in rag.index.find(filter={"source": str(folder / "00.png")})] == [
+        ("STOP", CAPTIONS["red"])
+    ]
+
+
+def test_a_video_that_is_cut_into_other_clips_now_is_indexed_again(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [color_frame("red", size_px=64)] * 10, rate=1)
+    rag = open_rag(chunking=ChunkingConfig(clip_max_s=2.0))
+    rag.add(path, words="never")
+    assert rag.info().chunks["clip"] == 5
+    now, again = open_rag(), open_rag(rag.index)
+    now.add(path, words="now")
+    report = again.add(path)
+    assert (report.updated, report.unchanged, report.failed, report.words_pending) == (1, 0, (), 0)
+    assert contents(rag.index) == contents(now.index)
+    assert again.add(path).unchanged == 1
+
+
+def test_a_video_of_which_fewer_clips_are_read_now_keeps_all_and_stays_pending(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [color_frame("red", size_px=64)] * 10, rate=1)
+    chunking = ChunkingConfig(clip_max_s=2.0)
+    rag = open_rag(chunking=chunking)
+    rag.add(path, words="never")
+    report = open_rag(rag.index, chunking, max_chunks=2).add(path)
+    assert "rest of a file with more than 2 chunks" in report.failed[0].reason
+    assert (report.words_pending, rag.info().chunks["clip"]) == (1, 5)
+    assert rag.add(path).words_pending == 0
+    assert {hit.caption for hit in rag.index.find()} == {CAPTIONS["red"]}
 
 
 def test_documents_come_first_then_the_newest_images():
