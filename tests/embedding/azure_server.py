@@ -65,7 +65,7 @@ class FakeAzure:
     requests: list[Request] = field(default_factory=list)
     endpoint: str = ""
     most_at_once: int = 0
-    _now: int = 0
+    _present: set[int] = field(default_factory=set)
     _lock: Any = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "FakeAzure":
@@ -88,14 +88,14 @@ class FakeAzure:
 
     def take(self, request: Request) -> Answer:
         with self._lock:
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self._present.add(id(request))
+            self.most_at_once = max(self.most_at_once, len(self._present))
             self.requests.append(request)
             return self.plan.pop(0) if self.plan else well
 
-    def leave(self) -> None:
+    def leave(self, request: Request) -> None:
         with self._lock:
-            self._now -= 1
+            self._present.discard(id(request))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -108,7 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         try:
             answer(self)
         finally:
-            self.server.fake.leave()
+            self.server.fake.leave(self.asked)
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self.server.fake.leave(self.asked)  # a client that has the answer may send its next request at once
+        super().send_response(code, message)
 
     def reply(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response_only(status)
