@@ -19,7 +19,7 @@ MAX_BYTES_AT_ONCE = 256_000_000
 
 
 class Bodies:
-    """The bodies in memory of all requests."""
+    """How many bytes the bodies of all requests take in memory."""
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -10,9 +10,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 500
 WAIT_S = 30
-"""For the headers of a request."""
+"""The longest wait for the headers of a request."""
 READ_S = 120
-"""For the client to read what is ready for it."""
+"""The longest wait for a client to read what is ready for it."""
 
 
 class LimitedProtocol(H11Protocol):
@@ -53,13 +53,13 @@ class LimitedProtocol(H11Protocol):
         self._reading = self.loop.call_later(READ_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Stop waiting, because the client has read."""
         super().resume_writing()
         if self._reading:
             self._reading.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop all waiting, because the connection is closed."""
         for timer in (self._waiting, self._reading):
             if timer:
                 timer.cancel()
