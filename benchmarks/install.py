@@ -32,6 +32,7 @@ IMPORTS = {
     "remote": "fsspec",
     "eval": "pycocotools",
     "otel": "opentelemetry",
+    "sixel": "timg",
     "mcp": "florence_rag.server.mcp_server",
     "server": "florence_rag.server.app",
     "adapters": "sklearn",

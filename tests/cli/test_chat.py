@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from florence_rag.cli import terminal_images
 from florence_rag.cli.app import app
 from florence_rag.cli.chat import ChatTerminal
 from florence_rag.cli.terminal_images import image_protocol, print_image
@@ -121,3 +122,17 @@ def test_images_are_shown_only_by_terminals_that_can(capsys, monkeypatch):
     ):
         print_image(Image.fromarray(color_frame("red", size_px=900)), image_protocol(environment))
         assert capsys.readouterr().out.startswith(start)
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "foot"}, {"TERM": "xterm", "WT_SESSION": "1"}])
+def test_images_are_shown_by_sixel_if_timg_is_installed(capsys, monkeypatch, environment):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with monkeypatch.context() as patched:
+        patched.setattr(terminal_images, "find_spec", lambda name: None)
+        assert image_protocol(environment) is None
+    pytest.importorskip("timg")
+    image = Image.new("RGB", (4, 13), "red")
+    print_image(image, image_protocol(environment))
+    out = capsys.readouterr().out
+    assert out.startswith("\x1bPq#0;2;") and out.endswith("\x1b\\\n")
+    assert out.count("-") == 3, "two whole bands, and one of a single row"
