@@ -139,11 +139,8 @@ class RAGCommand(DatabaseCommand, ModelCommand):
         from florence_rag.index.address import Address
 
         self._check_filter()
-        address = Address.parse(self.db)
-        if settings.get("create") and address.path:
-            check_output_folder(address.path)
-        if not settings.get("create") and address.is_missing:  # before FlorenceRAG is imported
-            raise address.missing_error()
+        if settings.get("create") and (folder := Address.parse(self.db).path):
+            check_output_folder(folder)
         settings = {"create": False, **settings, "token": self.token, "tenant": self.tenant}
         settings["model_options"] = self.model_options()
         with stderr().status("Loading the models"):
