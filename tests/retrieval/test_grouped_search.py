@@ -68,11 +68,11 @@ def test_grouped_search_is_that_of_all_hits_grouped_afterwards(index, query, k, 
     retriever = CalibratedRetriever(context, config)
     grouped = retriever.search(query, k, kinds)
     every = retriever.search(query, ALL, kinds, group=False)
-    expected = group_hits(every, max_grouped)[:k]
+    expected = group_hits(every, ALL)[:k]
     assert [hit.id for hit in grouped] == [hit.id for hit in expected]
     for hit, whole in zip(grouped, expected, strict=True):
-        found, rest = ([each.id for each in one.grouped_hits] for one in (hit, whole))
-        assert found == rest[: len(found)], "a hit that was searched deeper has more of them"
+        found, members = ([each.id for each in one.grouped_hits] for one in (hit, whole))
+        assert len(found) <= max_grouped and set(found) <= set(members), "a deeper search finds more of a group"
     for hits in (grouped, *((hit, *hit.grouped_hits) for hit in grouped)):
         relevances = [hit.relevance for hit in hits]
         assert relevances == sorted(relevances, reverse=True)
