@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from pymilvus import MilvusClient
 
@@ -32,6 +32,30 @@ SEAL_ROWS = 1000
 _log = get_logger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class VectorSearch(NamedTuple):
+    """A search for the rows that are nearest to a vector, or that match terms best.
+
+    Attributes:
+        collection: The collection.
+        field: The field that is compared.
+        query: A vector (D,), or terms.
+        limit: The number of rows.
+        expression: What rows must meet; "" for no restriction.
+        params: The parameters of the index.
+        fields: The fields of a row that are returned.
+        metric: The metric of the field.
+    """
+
+    collection: str
+    field: str
+    query: Any
+    limit: int
+    expression: str
+    params: Params
+    fields: list[str]
+    metric: str
 
 
 class Connection(StoreClient):
@@ -152,28 +176,34 @@ class Connection(StoreClient):
         user_filter: Filter | None = None,
     ) -> list[tuple[Row, float]]:
         """Return the nearest rows with their distances. user_filter: named in the error if the expression is wrong."""
-        search = partial(
-            self.client.search,
-            collection,
-            data=[query],
-            anns_field=field,
-            filter=self.tenant.restrict(expression),
-            limit=limit,
-            search_params={"metric_type": metric, "params": params},
-            output_fields=fields,
-            consistency_level=self._level(collection),
-            timeout=READ_S,
+        request = VectorSearch(
+            collection, field, query, limit, self.tenant.restrict(expression), params, fields, metric
         )
         try:
-            (hits,) = self._call(collection, search, user_filter)
+            rows = self._call(collection, partial(self._search, request), user_filter)
         except StoreError as error:
             if not is_too_large(error.__cause__):
                 raise
-            (hits,) = self._call(collection, partial(search, output_fields=["id"]))
+            hits = self._call(collection, partial(self._search, request._replace(fields=["id"])))
             found = list(self.tenant.from_stored(hits))
-            rows = self.rows_of(collection, [hit["id"] for hit in found], fields)
-            return [(rows[hit["id"]], float(hit["distance"])) for hit in found if hit["id"] in rows]
-        return [(row, row.pop("distance")) for row in self.tenant.from_stored(hit_rows(hits))]
+            whole = self.rows_of(collection, [hit["id"] for hit in found], fields)
+            return [(whole[hit["id"]], float(hit["distance"])) for hit in found if hit["id"] in whole]
+        return [(row, row.pop("distance")) for row in self.tenant.from_stored(rows)]
+
+    def _search(self, request: VectorSearch) -> list[Row]:
+        """Return the nearest rows, each with its id and its distance, as the store holds them."""
+        (hits,) = self.client.search(
+            request.collection,
+            data=[request.query],
+            anns_field=request.field,
+            filter=request.expression,
+            limit=request.limit,
+            search_params={"metric_type": request.metric, "params": request.params},
+            output_fields=request.fields,
+            consistency_level=self._level(request.collection),
+            timeout=READ_S,
+        )
+        return hit_rows(hits)
 
     def upsert(self, collection: str, rows: Iterable[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 from pymilvus import MilvusClient
 
@@ -12,8 +11,7 @@ from florence_rag.errors import InputError, StoreError, StoreLockedError, StoreU
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.client import connect
-from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import Params
+from florence_rag.index.connection import Connection, VectorSearch
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
 from florence_rag.index.lite.joined import JoinedDatabase, open_or_join
@@ -64,45 +62,20 @@ class LiteConnection(Connection):
         """Whether nobody else can have a write under way: no other object or process has the database open."""
         return isinstance(self._database, LiteDatabase) and self._database.is_used_once
 
-    def search(
-        self,
-        collection: str,
-        field: str,
-        query: Any,
-        *,
-        limit: int,
-        expression: str,
-        params: Params,
-        fields: list[str],
-        metric: str = "IP",
-        user_filter: Filter | None = None,
-    ) -> list[tuple[Row, float]]:
+    def _search(self, request: VectorSearch) -> list[Row]:
         """Return the nearest rows with their distances; in this process without gRPC."""
         if isinstance(self._database, JoinedDatabase):
-            return super().search(
-                collection,
-                field,
-                query,
-                limit=limit,
-                expression=expression,
-                params=params,
-                fields=fields,
-                metric=metric,
-                user_filter=user_filter,
-            )
-        search = partial(
-            self._database.search,
-            collection,
-            query,
-            anns_field=field,
-            expr=self.tenant.restrict(expression) or None,
-            top_k=limit,
-            metric_type=metric,
-            search_params=params,
-            output_fields=fields,
+            return super()._search(request)
+        return self._database.search(
+            request.collection,
+            request.query,
+            anns_field=request.field,
+            expr=request.expression or None,
+            top_k=request.limit,
+            metric_type=request.metric,
+            search_params=request.params,
+            output_fields=request.fields,
         )
-        found = self._call(collection, search, user_filter)
-        return [(row, row.pop("distance")) for row in self.tenant.from_stored(found)]
 
     def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
         """Write rows that are about to be deleted to a file of JSON lines in the folder `set-aside`."""

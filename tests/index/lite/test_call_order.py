@@ -106,7 +106,7 @@ def test_writes_and_searches_finish_while_a_long_search_runs_on_the_rows_before(
     held, leave = hold
     query = np.eye(8)[0]
     if how == "by gRPC":
-        monkeypatch.setattr(LiteConnection, "search", Connection.search)
+        monkeypatch.setattr(LiteConnection, "_search", Connection._search)
     with ThreadPoolExecutor(1) as pool:
         long = pool.submit(index.search_vector, query, 9, filter={"source": {"$ne": "/held"}})
         assert held.wait(SOON_S)
