@@ -1,5 +1,4 @@
 import json
-import time
 import unicodedata
 
 import pytest
@@ -113,12 +112,11 @@ def test_a_fence_has_a_mark_of_its_own():
     assert len(marks) == 100 and all(len(mark) == 12 for mark in marks)
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "piece", ["<", "[", "[A", "]", "a\n", " ", "_", "\n", "\x1b]", "~[", "[aA", "e\u0301", "Human:\n", "\x90"]
 )
 def test_time_grows_with_the_length_only(piece):
     text = piece * (65_000 // len(piece))
-    start = time.perf_counter()
     neutralize(text)
     one_line(text)
-    assert time.perf_counter() - start < 2

@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import PurePosixPath
@@ -136,13 +135,12 @@ def test_a_filter_finds(filter, ids):
     assert found(filter) == ids
 
 
+@pytest.mark.timeout(30)
 def test_a_list_of_many_values_is_compared_with_many_tags_in_little_time():
-    tags = [f"t{i}" for i in range(5_000)]
+    tags = [f"t{i}" for i in range(200_000)]
     filter = parse_filter({"tags": {"$any": [f"x{i}" for i in range(9_000)]}})
     hit = Hit("id", "text", "/a.txt", Locator(), 1.0, metadata={"tags": tags})
-    started = time.process_time()
     assert not filter.matches(hit) and filter.matches(replace(hit, metadata={"tags": [*tags, "x8999"]}))
-    assert time.process_time() - started < 1
 
 
 def test_fields_of_files_come_before_their_metadata():

@@ -114,7 +114,7 @@ def _drip(block: bytes, pause_s: float = 0.05) -> Callable[[socket.socket], None
     """Send a block again and again, for longer than any test waits."""
 
     def run(connection: socket.socket) -> None:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             connection.sendall(block)
             time.sleep(pause_s)
@@ -138,8 +138,8 @@ SLOW: dict[str, Callable[[socket.socket], None]] = {
     "dripped chunks": _then(_OK + b"Transfer-Encoding: chunked\r\n\r\n", _drip(b"1\r\nx\r\n")),
     "one long header": _then(_OK + b"X-1: ", _drip(b"a")),
     "endless interim answers": _drip(b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.0001),
-    "headers, then silence": _then(_OK, _then(b"X-1: a\r\n", lambda _: time.sleep(5), 0.4)),
-    "silence in TLS": lambda _: time.sleep(5),
+    "headers, then silence": _then(_OK, _then(b"X-1: a\r\n", lambda _: time.sleep(60), 0.4)),
+    "silence in TLS": lambda _: time.sleep(60),
 }
 """Servers that are slow after a request, each in its own way."""
 
