@@ -74,6 +74,15 @@ class QueryEmbedder(Protocol):
 
 
 @runtime_checkable
+class ImageQueryEmbedder(Protocol):
+    """An optional part of an `Embedder`: embeds images that are queries differently from the images that it indexes."""
+
+    def embed_image_queries(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Embed N RGB images (H, W, 3) uint8 as (N, D) float32, one row of unit length per image."""
+        ...
+
+
+@runtime_checkable
 class Embedder(TextEmbedder, Protocol):
     """Turns images and texts into vectors of one space, where a cosine measures how well two of them match."""
 
@@ -97,6 +106,13 @@ class Embedder(TextEmbedder, Protocol):
 def embed_queries(embedder: TextEmbedder, texts: Sequence[str]) -> np.ndarray:
     """Embed queries with `embed_queries` of the embedder if it has that method, and with `embed_texts` otherwise."""
     return embedder.embed_queries(texts) if isinstance(embedder, QueryEmbedder) else embedder.embed_texts(texts)
+
+
+def embed_image_queries(embedder: Embedder, frames: Sequence[Frame]) -> np.ndarray:
+    """Embed images with `embed_image_queries` of the embedder if it has that method, otherwise with `embed_images`."""
+    if isinstance(embedder, ImageQueryEmbedder):
+        return embedder.embed_image_queries(frames)
+    return embedder.embed_images(frames)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

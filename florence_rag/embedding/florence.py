@@ -11,12 +11,14 @@ import torch
 
 from florence_rag.batching import batched
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
-from florence_rag.embedding.query_encoder import QuerySettings
+from florence_rag.embedding.query_encoder import ImageQuerySettings, QuerySettings, TextQuerySettings
 from florence_rag.models.fast_resize import resize_frame
 from florence_rag.models.fingerprints import fingerprint
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.image_scaling import ImageScaling
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
-from florence_rag.models.numpy_text_encoder import NetworkSettings
+from florence_rag.models.numpy_image_encoder import ImageNetworkSettings
+from florence_rag.models.numpy_text_encoder import TextNetworkSettings
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.types import EmbedderInfo, Frame
@@ -83,8 +85,11 @@ class FlorenceEmbedder:
 
     def query_settings(self) -> QuerySettings:
         """Return how queries are embedded."""
+        return QuerySettings(self._text_settings(), self._image_settings())
+
+    def _text_settings(self) -> TextQuerySettings:
         config: Any = self._model.text_encoder.config
-        network = NetworkSettings(
+        network = TextNetworkSettings(
             network="florence",
             layers=config.num_hidden_layers,
             heads=config.num_attention_heads,
@@ -93,12 +98,25 @@ class FlorenceEmbedder:
             end_token=config.eos_token_id,
             is_causal=True,
         )
-        return QuerySettings(
+        return TextQuerySettings(
             network,
             max_tokens=self._processor.tokenizer.model_max_length,
             normalizes_text=self._processor.normalizes_text,
             splits_special_tokens=True,
         )
+
+    def _image_settings(self) -> ImageQuerySettings:
+        config: Any = self._model.image_encoder.config
+        network = ImageNetworkSettings(
+            network="florence",
+            layers=tuple(config.depths),
+            heads=tuple(config.num_heads),
+            eps=config.layer_norm_eps,
+            activation="gelu",
+        )
+        processor = self._processor.image_processor
+        normalization = tuple(processor.image_mean), tuple(processor.image_std)
+        return ImageQuerySettings(network, processor.scaling, 1 / 255, *normalization)
 
     @torch.inference_mode()
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
@@ -121,12 +139,11 @@ class FlorenceEmbedder:
 
     def _scaled(self, frame: Frame) -> Frame:
         """Scale a frame as the processor would, only faster; the processor then has nothing to scale."""
-        image = self._processor.image_processor
+        scaling: ImageScaling = self._processor.image_processor.scaling
         height, width = frame.shape[:2]
-        if image.is_long(width, height):
+        if scaling.is_long(width, height):
             return frame
-        width, height = image.scaled_size(width, height)
-        return resize_frame(frame, width, height, image.resample)
+        return resize_frame(frame, *scaling.scaled_size(width, height), scaling.resample)
 
     def _stacked(self, rows: list[torch.Tensor]) -> np.ndarray:
         if not rows:

@@ -14,11 +14,12 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
-from florence_rag.embedding.query_encoder import QuerySettings
+from florence_rag.embedding.query_encoder import ImageQuerySettings, QuerySettings, TextQuerySettings
 from florence_rag.errors import InputError, ModelError
-from florence_rag.models.fast_resize import resize_for
+from florence_rag.models.fast_resize import resize_for, scaling_of
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
-from florence_rag.models.numpy_text_encoder import NetworkSettings
+from florence_rag.models.numpy_image_encoder import ImageNetworkSettings
+from florence_rag.models.numpy_text_encoder import TextNetworkSettings
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
     accelerate_images,
@@ -147,7 +148,8 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
             )
         super().__init__(model, name=name, **options)
         self._reads_images_alone = "message" not in model.modalities  # a chat template puts images between texts
-        self._scale = resize_for(getattr(getattr(model[0], "processor", None), "image_processor", None))
+        self._image_processor = getattr(getattr(model[0], "processor", None), "image_processor", None)
+        self._scale = resize_for(self._image_processor)
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(
@@ -177,7 +179,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         if whole is None or tokenizer is None or kind not in ("clip", "siglip"):
             return None
         config = whole.get_text_config()
-        network = NetworkSettings(
+        network = TextNetworkSettings(
             network="clip" if kind == "clip" else "siglip",
             layers=config.num_hidden_layers,
             heads=config.num_attention_heads,
@@ -188,7 +190,24 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         )
         padding = (tokenizer.pad_token, tokenizer.pad_token_id) if kind == "siglip" else None
         masks_padding = "attention_mask" in tokenizer.model_input_names
-        return QuerySettings(network, self._limit.limit, padding, masks_padding, lowers_case=self._is_siglip)
+        text = TextQuerySettings(network, self._limit.limit, padding, masks_padding, lowers_case=self._is_siglip)
+        return QuerySettings(text, self._image_settings(whole.vision_config))
+
+    def _image_settings(self, config: Any) -> ImageQuerySettings | None:
+        processor: Any = self._image_processor
+        scaling = scaling_of(processor)
+        if scaling is None:
+            return None
+        network = ImageNetworkSettings(
+            network="siglip" if self._is_siglip else "clip",
+            layers=(config.num_hidden_layers,),
+            heads=(config.num_attention_heads,),
+            eps=config.layer_norm_eps,
+            activation=config.hidden_act,
+        )
+        scale = processor.rescale_factor if processor.do_rescale else 1.0
+        normalization = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
+        return ImageQuerySettings(network, scaling, scale, *(tuple(np.atleast_1d(x).tolist()) for x in normalization))
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""

@@ -1,26 +1,37 @@
 """Opens a model for queries without PyTorch, if it was opened in full before and its files have not changed since.
 
-Opening it in full checks the files, and compares the vectors of a few texts with those of the `QueryEncoder`. What was
-found is remembered for the path, size and modification time of each file of the model.
+Opening it in full checks the files, and compares the vectors of a few texts with those of the `TextQueryEncoder`; the
+first image that is a query does the same for images. What was found is remembered for the path, size and modification
+time of each file of the model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from florence_rag.context import LazyValue
-from florence_rag.embedding.base import Embedder, EmbedderCapabilities, embed_queries
-from florence_rag.embedding.query_encoder import HasQuerySettings, QueryEncoder, QuerySettings
+from florence_rag.embedding.base import Embedder, EmbedderCapabilities, TooLong, embed_queries
+from florence_rag.embedding.query_encoder import (
+    HasQuerySettings,
+    ImageQueryEncoder,
+    ImageQuerySettings,
+    QuerySettings,
+    TextQueryEncoder,
+    TextQuerySettings,
+)
 from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader
-from florence_rag.models.numpy_text_encoder import NetworkSettings
+from florence_rag.models.image_scaling import ImageScaling
+from florence_rag.models.numpy_image_encoder import ImageNetworkSettings
+from florence_rag.models.numpy_text_encoder import TextNetworkSettings
 from florence_rag.models.registry import ModelCard
 from florence_rag.models.state_cache import StateCache, file_key
 from florence_rag.telemetry import get_logger
@@ -29,10 +40,10 @@ from florence_rag.types import EmbedderInfo, Frame
 log = get_logger(__name__)
 
 _LOADERS = (loaders.load_florence, loaders.load_sentence_transformer)
-"""The loaders of models that a `QueryEncoder` can replace. A program may have registered another one for a family."""
+"""The loaders of models whose queries NumPy can embed. A program may have registered another one for a family."""
 _remembered = StateCache("query_encoders.json")
-_MAX_QUERIES = 32
-"""The most texts that are embedded at once without PyTorch, whose batches are faster than its import from here on."""
+_MAX_TEXTS, _MAX_IMAGES = 32, 8
+"""The most queries that are embedded at once without PyTorch, whose batches are faster than its import from here on."""
 _MIN_COSINE = 0.9999
 _PROBES = (
     "a red car",
@@ -43,15 +54,62 @@ _PROBES = (
     "</s> <|endoftext|> [SEP]",
     ".",
 )
+_PROBE_SIZES = ((480, 640), (2, 100), (1, 1))
+"""The heights and widths in pixels of images that are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is remembered of a model whose texts agree; `images_agree` is None until an image was a query."""
+
+    info: EmbedderInfo
+    settings: QuerySettings
+    images_agree: bool | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> _Record:
+        info, settings, images_agree = _as_tuples(json.loads(text))
+        texts, images = settings["text"], settings["image"]
+        texts["network"] = TextNetworkSettings(**texts["network"])
+        if images:
+            images["network"] = ImageNetworkSettings(**images["network"])
+            images["scaling"] = ImageScaling(**images["scaling"])
+        found = QuerySettings(TextQuerySettings(**texts), ImageQuerySettings(**images) if images else None)
+        return cls(EmbedderInfo(**info), found, images_agree)
+
+    def to_json(self) -> str:
+        return json.dumps([asdict(self.info), asdict(self.settings), self.images_agree])
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelFiles:
+    """The folder of the weights of a model, and the key of what is remembered for the present files of the model."""
+
+    folder: Path
+    key: str
+
+    def recall(self) -> _Record | None:
+        """Return what is remembered; a damaged record is a TypeError, ValueError or KeyError."""
+        text = _remembered.read().get(self.key)
+        return None if text is None else _Record.from_json(text)
+
+    def remember(self, record: _Record) -> None:
+        _remembered.add({self.key: record.to_json()})
 
 
 class QueryFirstEmbedder:
-    """An `Embedder` that embeds queries without PyTorch, and opens the model in full when it is needed for more."""
+    """An `Embedder` that embeds queries without PyTorch, and opens the model in full when it is needed for more.
 
-    def __init__(self, info: EmbedderInfo, encode: QueryEncoder, model: LazyValue[Embedder]) -> None:
-        self.info = info
-        self._encode = encode
+    The first image that is a query opens the model, too, to compare its vectors of images with those of NumPy.
+    """
+
+    def __init__(self, files: _ModelFiles, record: _Record, model: LazyValue[Embedder], too_long: TooLong) -> None:
+        self.info = replace(record.info, name=model.name)
+        self._files = files
+        self._record = record
         self._model = model
+        self._embed_texts = TextQueryEncoder(files.folder, record.settings.text, model.name, too_long)
+        self._image_encoder = LazyValue(self._open_image_encoder)
 
     @property
     def capabilities(self) -> EmbedderCapabilities:
@@ -60,9 +118,15 @@ class QueryFirstEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Embed queries as (N, D) float32 of unit length."""
-        if not 0 < len(texts) <= _MAX_QUERIES:
+        if not 0 < len(texts) <= _MAX_TEXTS:
             return embed_queries(self._model.get(), texts)
-        return self._encode(texts)
+        return self._embed_texts(texts)
+
+    def embed_image_queries(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Embed queries, RGB images (H, W, 3) uint8 of any sizes, as (N, D) float32 of unit length."""
+        if not 0 < len(frames) <= _MAX_IMAGES:
+            return self._model.get().embed_images(frames)
+        return self._image_encoder.get()(frames)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts as (N, D) float32 of unit length."""
@@ -72,31 +136,35 @@ class QueryFirstEmbedder:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""
         return self._model.get().embed_images(frames)
 
+    def _open_image_encoder(self) -> Callable[[Sequence[Frame]], np.ndarray]:
+        """Return what embeds images without PyTorch, or the model if that differs from it."""
+        folder, settings, agree = self._files.folder, self._record.settings.image, self._record.images_agree
+        if agree is None:
+            agree = settings is not None and _images_agree(self._model.get(), folder, settings)
+            self._files.remember(replace(self._record, images_agree=agree))
+        return ImageQueryEncoder(folder, settings) if settings and agree else self._model.get().embed_images
+
 
 def load_embedder(loader: ModelLoader, card: ModelCard) -> Embedder:
     """Load the embedder of a card: for queries first if its files are known, otherwise in full."""
-    root = _model_folder(loader, card)
-    folders = {file.parent for file in root.rglob("*.safetensors")} if root else set()
-    if root is None or len(folders) != 1:
+    files = _model_files(loader, card)
+    if files is None:
         return loader.load(loaders.EMBEDDER, card)
     model: LazyValue[Embedder] = LazyValue(lambda: loader.load(loaders.EMBEDDER, card), card.name)
-    folder, key = folders.pop(), _key(root)
-    if remembered := _remembered.read().get(key):
-        try:
-            info, settings = _from_json(remembered)
-            encode = QueryEncoder(folder, settings, card.name, loader.options.too_long)
-            return QueryFirstEmbedder(replace(info, name=card.name), encode, model)
-        except (KeyError, TypeError, ValueError, OSError) as error:  # a damaged record; the model says what is wrong
-            log.debug("%s is opened in full: %s", card.name, error)
+    try:
+        if record := files.recall():
+            return QueryFirstEmbedder(files, record, model, loader.options.too_long)
+    except (KeyError, TypeError, ValueError, OSError) as error:  # a damaged record; the model says what is wrong
+        log.debug("%s is opened in full: %s", card.name, error)
     embedder = model.get()
-    found = embedder.query_settings() if isinstance(embedder, HasQuerySettings) else None
-    if found and _agrees(embedder, folder, found):
-        _remembered.add({key: json.dumps([asdict(embedder.info), asdict(found)])})
+    settings = embedder.query_settings() if isinstance(embedder, HasQuerySettings) else None
+    if settings and _texts_agree(embedder, files.folder, settings.text):
+        files.remember(_Record(embedder.info, settings))
     return embedder
 
 
-def _model_folder(loader: ModelLoader, card: ModelCard) -> Path | None:
-    """Return the folder of a model on this machine; None if it has none, or its options concern the image encoder."""
+def _model_files(loader: ModelLoader, card: ModelCard) -> _ModelFiles | None:
+    """Return the files of a model on this machine; None if it has none, or its options concern the image encoder."""
     options = loader.options
     if (
         loaders.EMBEDDER.loaders[card.family] not in _LOADERS
@@ -107,29 +175,48 @@ def _model_folder(loader: ModelLoader, card: ModelCard) -> Path | None:
         return None
     loader.require(loaders.EMBEDDER, card)
     fetched = loader.fetch(card)
-    return Path(fetched.source) if card.family == "sentence-transformers" else fetched.florence
+    root = Path(fetched.source) if card.family == "sentence-transformers" else fetched.florence
+    folders = {file.parent for file in root.rglob("*.safetensors")} if root else set()
+    return _ModelFiles(folders.pop(), _key(root)) if root and len(folders) == 1 else None
 
 
-def _agrees(embedder: Embedder, folder: Path, settings: QuerySettings) -> bool:
-    """Return whether a `QueryEncoder` embeds texts as the model does."""
-    try:
-        vectors = QueryEncoder(folder, settings, embedder.info.name)(_PROBES)
-    except Exception as error:  # files of other kinds, whose queries the model itself embeds
-        log.debug("queries of %s need PyTorch: %s", embedder.info.name, error)
-        return False
+def _texts_agree(embedder: Embedder, folder: Path, settings: TextQuerySettings) -> bool:
+    """Return whether queries are embedded as by the model."""
     expected = embed_queries(embedder, _PROBES)
+    return _agrees(lambda: TextQueryEncoder(folder, settings, embedder.info.name)(_PROBES), expected)
+
+
+def _images_agree(embedder: Embedder, folder: Path, settings: ImageQuerySettings) -> bool:
+    """Return whether images are embedded as by the model."""
+    probes = [_probe_image(*size) for size in _PROBE_SIZES]
+    return _agrees(lambda: ImageQueryEncoder(folder, settings)(probes), embedder.embed_images(probes))
+
+
+def _agrees(embed: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
+    try:
+        vectors = embed()
+    except Exception as error:  # files of other kinds, whose queries the model itself embeds
+        log.debug("queries need PyTorch: %s", error)
+        return False
     return vectors.shape == expected.shape and bool(((vectors * expected).sum(axis=1) >= _MIN_COSINE).all())
+
+
+def _probe_image(height: int, width: int) -> Frame:
+    """Draw two gradients and a checkerboard, one in each channel."""
+    rows, columns = np.indices((height, width))
+    channels = rows * 255 / height, columns * 255 / width, (rows // 16 + columns // 16) % 2 * 255
+    return np.stack(channels, axis=-1).astype(np.uint8)
 
 
 def _key(root: Path) -> str:
     """Return a digest of what the vectors of a model depend on."""
-    versions = [version(name) for name in ("florence-rag", "transformers", "tokenizers")]
+    versions = [version(name) for name in ("florence-rag", "transformers", "tokenizers", "pillow")]
     files = file_key(file for file in sorted(root.rglob("*")) if file.is_file())
     return hashlib.blake2b(json.dumps([str(root.resolve()), versions, files]).encode(), digest_size=16).hexdigest()
 
 
-def _from_json(text: str) -> tuple[EmbedderInfo, QuerySettings]:
-    info, settings = json.loads(text)
-    settings["network"] = NetworkSettings(**settings["network"])
-    settings["padding"] = settings["padding"] and tuple(settings["padding"])
-    return EmbedderInfo(**info), QuerySettings(**settings)
+def _as_tuples(value: Any) -> Any:
+    """Return a value of JSON with tuples in place of lists, which the settings hold."""
+    if isinstance(value, Mapping):
+        return {name: _as_tuples(each) for name, each in value.items()}
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

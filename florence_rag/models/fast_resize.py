@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_backends import PilBackend
-from transformers.image_transforms import get_resize_output_image_size
 
+from florence_rag.models.image_scaling import ImageScaling
 from florence_rag.types import Frame
 
 _FILTERS = {int(Image.Resampling.BILINEAR): "bilinear", int(Image.Resampling.BICUBIC): "bicubic"}
@@ -33,24 +33,27 @@ def resize_frame(frame: Frame, width: int, height: int, resample: int) -> Frame:
     return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 
+def scaling_of(processor: Any) -> ImageScaling | None:
+    """Return how an image processor of transformers scales and crops; None if it does more than scaling to one size."""
+    if not _scales_to_one_size(processor):
+        return None
+    size, crop = processor.size, processor.crop_size
+    return ImageScaling(
+        size.shortest_edge or (size.width, size.height),
+        int(processor.resample),
+        (crop.width, crop.height) if processor.do_center_crop and crop else None,
+    )
+
+
 def resize_for(processor: Any) -> Callable[[Frame], Frame]:
     """Return a function that resizes frames to the size to which an image processor of transformers would scale them.
 
     Frames for a processor that does anything else than scaling to one size are returned unchanged.
     """
-    if not _scales_to_one_size(processor):
+    scaling = scaling_of(processor)
+    if scaling is None:
         return lambda frame: frame
-    size = processor.size
-
-    def resize(frame: Frame) -> Frame:
-        height, width = size.height, size.width
-        if size.shortest_edge:
-            height, width = get_resize_output_image_size(
-                frame, size.shortest_edge, default_to_square=False, input_data_format="channels_last"
-            )
-        return resize_frame(frame, width, height, processor.resample)
-
-    return resize
+    return lambda frame: resize_frame(frame, *scaling.scaled_size(frame.shape[1], frame.shape[0]), scaling.resample)
 
 
 def _scales_to_one_size(processor: Any) -> bool:

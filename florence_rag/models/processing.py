@@ -16,6 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.dyhead import DetectorOutput, DyHeadDetectorConfig, detect_objects
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.image_scaling import ImageScaling
 from florence_rag.models.text_normalization import normalize_text
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,9 +25,6 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 ImageInput = Image.Image | np.ndarray
-
-_LONG = 32
-"""From this ratio of its sides on, only the crop of an image is scaled; a value may then differ by 1 of 255."""
 
 
 class FlorenceImageProcessor(BaseImageProcessor):
@@ -76,51 +74,21 @@ class FlorenceImageProcessor(BaseImageProcessor):
         pixels = torch.from_numpy(np.stack([self.resize(image) for image in batch]))
         return BatchFeature({"pixel_values": self.normalize_pixels(pixels)}, tensor_type=return_tensors)
 
+    @property
+    def scaling(self) -> ImageScaling:
+        """How images are scaled and cropped."""
+        square = self.size, self.size
+        if self.fit == "squash":
+            return ImageScaling(square, self.resample)
+        return ImageScaling(int(self.enlarge * self.size), self.resample, square, rounds_corner=True)
+
     def resize(self, image: ImageInput) -> np.ndarray:
         """Resize one image -> (size, size, 3) uint8."""
         scaled = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         scaled = scaled.convert("RGBA" if scaled.has_transparency_data else "RGB")
         if not self.scale_alpha:
             scaled = scaled.convert("RGB")
-        if self.is_long(*scaled.size):
-            left, top, right, bottom = self.view(*scaled.size)
-            box = left * scaled.width, top * scaled.height, right * scaled.width, bottom * scaled.height
-            return np.asarray(scaled.resize((self.size, self.size), self.resample, box).convert("RGB"))
-        width, height = self.scaled_size(*scaled.size)
-        scaled = scaled.resize((width, height), self.resample)
-        if self.fit == "crop":
-            left, top = self._corner(width, height)
-            scaled = scaled.crop((left, top, left + self.size, top + self.size))
-        return np.asarray(scaled.convert("RGB"))
-
-    def is_long(self, width: int, height: int) -> bool:
-        """Return whether an image is so long that its scaled pixels outside the crop would fill the memory."""
-        return self.fit == "crop" and self.enlarge >= 1 and max(width, height) > _LONG * min(width, height)
-
-    def view(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return the part of an image of this size that is kept: left, top, right, bottom in fractions of the image.
-
-        The values are in [0, 1] unless the image is smaller than the crop.
-        """
-        if self.fit == "squash":
-            return 0.0, 0.0, 1.0, 1.0
-        width, height = self.scaled_size(width, height)
-        left, top = self._corner(width, height)
-        return left / width, top / height, (left + self.size) / width, (top + self.size) / height
-
-    def scaled_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height in pixels to which an image is scaled before it is cropped."""
-        if self.fit == "squash":
-            return self.size, self.size
-        shorter, smallest = int(self.enlarge * self.size), min(width, height)
-        # As torchvision's Resize: multiplied first, and the longer side is truncated, not rounded.
-        return int(shorter * width / smallest), int(shorter * height / smallest)
-
-    def _corner(self, width: int, height: int) -> tuple[int, int]:
-        """Return left and top of the center crop as torchvision does: half to even, and padding truncated."""
-        corner = [(side - self.size) / 2 for side in (width, height)]
-        left, top = (round(offset) if offset > 0 else int(offset) for offset in corner)
-        return left, top
+        return np.asarray(self.scaling.resize(scaled).convert("RGB"))
 
     def normalize_pixels(self, pixels: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""
@@ -148,7 +116,7 @@ class DetectionImageProcessor(FlorenceImageProcessor):
             return detections
         for each, (height, width) in zip(detections, torch.as_tensor(target_sizes).tolist(), strict=True):
             boxes = each["boxes"]
-            left, top, right, bottom = self.view(width, height)
+            left, top, right, bottom = self.scaling.view(width, height)
             size, corner = (boxes.new_tensor(pair).repeat(2) for pair in ([right - left, bottom - top], [left, top]))
             each["boxes"] = (boxes * size + corner) * boxes.new_tensor([width, height]).repeat(2)
         return detections

@@ -99,7 +99,7 @@ class MeterVQA(MeterPerception):
         inputs = self._processor(images=[frame], text=[question]).to(self._model.device)
         layers = self._model.meter(**inputs, output_cross_attentions=True).cross_attentions
         weights = to_grid(layers[len(layers) // 2][0, 0].float().cpu().numpy())
-        view = self._processor.image_processor.view(frame.shape[1], frame.shape[0])
+        view = self._processor.image_processor.scaling.view(frame.shape[1], frame.shape[0])
         return AttentionMap(weights, region_around_peak(weights, view), view)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from florence_rag.chunking import read_image
 from florence_rag.context import Context
-from florence_rag.embedding.base import TextEmbedder, embed_queries, unit_rows
+from florence_rag.embedding.base import TextEmbedder, embed_image_queries, embed_queries, unit_rows
 from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.retrieval.query import Query, QueryPart
@@ -79,7 +79,7 @@ def embed_query(context: Context, query: Query) -> QueryVector:
     if subjects := {i: subject_of(part.text) for i, part in enumerate(parts) if part.text}:
         rows[list(subjects)] = embed_queries(context.models.embedder, list(subjects.values()))
     if images := [i for i, part in enumerate(parts) if part.image is not None or part.box]:
-        rows[images] = context.models.embedder.embed_images([_view(context, parts[i]) for i in images])
+        rows[images] = embed_image_queries(context.models.embedder, [_view(context, parts[i]) for i in images])
     if stored := [(i, part.id) for i, part in enumerate(parts) if part.id and not part.box]:
         rows[[i for i, _ in stored]] = context.index.vectors([id for _, id in stored])
     vector = combine_vectors(rows, [part.weight for part in parts])

@@ -17,7 +17,7 @@ import numpy as np
 from florence_rag.chunking import ImageInput, read_image
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Context
-from florence_rag.embedding.base import embed_queries, unit_rows
+from florence_rag.embedding.base import embed_image_queries, embed_queries, unit_rows
 from florence_rag.errors import InputError, check_keywords
 from florence_rag.index.base import Filter, with_vectors
 from florence_rag.retrieval.grouping import group_hits
@@ -183,5 +183,5 @@ def _image_example(context: Context, image: ImageInput) -> Example:
     if stored:
         return _hit_example(context, sorted(stored, key=lambda hit: hit.id), Path(uri).name)
     frame = read_image(image)
-    vector = context.models.embedder.embed_images([frame])[0]
+    vector = embed_image_queries(context.models.embedder, [frame])[0]
     return Example(Path(uri).name or UNNAMED_IMAGE, vector, uri, {PERCEPTUAL_HASH: hash_image(frame)})

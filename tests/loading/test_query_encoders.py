@@ -1,4 +1,7 @@
-"""Queries are embedded without PyTorch, with the vectors of the model, once the model was opened in full."""
+"""Queries are embedded without PyTorch, with the vectors of the model, once the model was opened in full.
+
+For images, it is opened once more, by the first one that is a query.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from florence_rag import FlorenceRAG, Query, QueryPart
 from florence_rag.embedding.base import embed_queries
 from florence_rag.errors import InputError
 from florence_rag.loading import loaders
@@ -25,6 +29,16 @@ QUERIES = [
     "</s> [SEP] <|endoftext|>",
     "\u8d64\u3044\u8eca \U0001f697",
 ]
+
+
+SIZES = [(1, 1), (3, 200), (150, 2), (40, 60), (480, 320)]
+IMAGES = [np.linspace((0, 255, 9), (255, 40, 99), h * w).astype(np.uint8).reshape(h, w, 3) for h, w in SIZES]
+
+
+def assert_close(vectors, expected):
+    """Compare by the cosine, because the model scales images with PyTorch, which rounds differently."""
+    assert vectors.shape == expected.shape
+    assert (vectors * expected).sum(axis=1).min() > 0.9999
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +70,38 @@ def test_the_second_time_queries_have_the_same_vectors_without_the_model(model):
     np.testing.assert_allclose(found.embed_queries(QUERIES), embed_queries(full, QUERIES), atol=2e-5)
 
 
-def test_images_and_many_texts_are_embedded_by_the_model(model):
+def test_the_second_image_has_the_same_vector_without_the_model(model, monkeypatch):
+    load(model)
+    expected = load_model(loaders.EMBEDDER, model, ModelOptions(offline=True)).embed_images(IMAGES)
+    assert_close(load(model).embed_image_queries(IMAGES), expected)
+    monkeypatch.setattr(ModelLoader, "load", None)
+    found = load(model).embed_image_queries(IMAGES)
+    assert_close(found, expected)
+    assert found.dtype == np.float32
+
+
+def test_indexed_images_and_many_queries_are_embedded_by_the_model(model):
     load(model)
     found, full = load(model), load_model(loaders.EMBEDDER, model, ModelOptions(offline=True))
-    frame = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(found.embed_images([frame]), full.embed_images([frame]))
+    np.testing.assert_array_equal(found.embed_images(IMAGES), full.embed_images(IMAGES))
+    np.testing.assert_array_equal(found.embed_image_queries(IMAGES * 2), full.embed_images(IMAGES * 2))
     np.testing.assert_array_equal(found.embed_texts(QUERIES), full.embed_texts(QUERIES))
     np.testing.assert_array_equal(found.embed_queries(QUERIES * 10), embed_queries(full, QUERIES * 10))
-    assert found.embed_queries([]).shape == (0, full.info.dimension)
+    assert found.embed_queries([]).shape == found.embed_image_queries([]).shape == (0, full.info.dimension)
     assert found.capabilities == full.capabilities
+
+
+def test_images_whose_network_numpy_lacks_are_always_embedded_by_the_model(tmp_path):
+    folder = save_clip(tmp_path / "model")
+    path = next(folder.rglob("config.json"))
+    config = json.loads(path.read_text())
+    config["vision_config"]["hidden_act"] = "relu"
+    path.write_text(json.dumps(config))
+    expected = load(str(folder)).embed_images(IMAGES)
+    for _ in range(2):
+        found = load(str(folder))
+        assert isinstance(found, QueryFirstEmbedder)
+        np.testing.assert_array_equal(found.embed_image_queries(IMAGES), expected)
 
 
 def test_a_long_query_is_an_error_if_that_was_asked_for():
@@ -84,7 +121,7 @@ def test_changed_files_are_opened_in_full(tmp_path):
     assert not isinstance(load(str(folder)), QueryFirstEmbedder)
 
 
-@pytest.mark.parametrize(("old", "new"), [("eps", "epsilon"), ("end_token", "end"), ("[{", "{")])
+@pytest.mark.parametrize(("old", "new"), [("eps", "epsilon"), ("end_token", "end"), ("crop", "cut"), ("[{", "{")])
 def test_a_damaged_record_is_no_error(old, new):
     load(TINY)
     path = state_file("query_encoders.json")
@@ -123,20 +160,27 @@ def test_options_of_the_image_encoder_open_the_model_in_full():
     assert not isinstance(load(TINY, precision="bf16"), QueryFirstEmbedder)
 
 
-def test_a_search_does_not_import_torch(tmp_path):
-    corpus = tmp_path / "photos"
+def test_searches_do_not_import_torch(tmp_path):
+    corpus, db = tmp_path / "photos", tmp_path / "photos.db"
     shutil.copytree(ASSETS / "demo" / "corpus" / "photos", corpus)
+    image = corpus / "street-01.jpg"
+    options = {"ocr": "never", "captioner": "never"}
+    with FlorenceRAG.open(db, TINY, **options) as rag:
+        rag.add(corpus)
+    queries = [
+        {"query": "a red car"},
+        {"image": str(image)},
+        {"query": Query(["a car", QueryPart(image=str(image), weight=0.5)])},
+    ]
+    with FlorenceRAG.open(db, TINY, **options) as rag:
+        expected = [[hit.id for hit in rag.search(**query)] for query in queries]
     code = """
 import sys
-from florence_rag import FlorenceRAG
+from florence_rag import FlorenceRAG, Query, QueryPart
 with FlorenceRAG.open(sys.argv[1], "florence-tiny", ocr="never", captioner="never") as rag:
     rag.add(sys.argv[2])
-    print(*[hit.id for hit in rag.search("a red car")], "torch" in sys.modules)
+    print([[hit.id for hit in rag.search(**query)] for query in eval(sys.argv[3])], "torch" in sys.modules)
 """
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code, tmp_path / "photos.db", corpus], check=True, capture_output=True, text=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert runs[0][-1] == "True" and runs[1] == [*runs[0][:-1], "False"]
+    command = [sys.executable, "-c", code, db, corpus, repr(queries)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert found == f"{expected} False"

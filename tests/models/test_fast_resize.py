@@ -88,5 +88,5 @@ def test_other_processors_get_the_whole_frame(processor):
 def test_our_processor_scales_to_its_scaled_size(fit):
     processor = FlorenceImageProcessor(size=32, fit=fit)
     frame = photograph(70, 97)
-    before = resize_frame(frame, *processor.scaled_size(97, 70), processor.resample)
+    before = resize_frame(frame, *processor.scaling.scaled_size(97, 70), processor.resample)
     assert abs(processor.resize(frame).astype(int) - processor.resize(before)).max() <= 1

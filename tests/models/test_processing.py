@@ -57,8 +57,8 @@ def torchvision_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def test_a_photo_of_three_by_two_is_scaled_to_whole_pixels() -> None:
-    assert FlorenceImageProcessor(size=288, enlarge=1.0).scaled_size(3000, 2000) == (432, 288)
-    assert FlorenceImageProcessor(size=224).scaled_size(2000, 3000) == (256, 384)
+    assert FlorenceImageProcessor(size=288, enlarge=1.0).scaling.scaled_size(3000, 2000) == (432, 288)
+    assert FlorenceImageProcessor(size=224).scaling.scaled_size(2000, 3000) == (256, 384)
 
 
 @pytest.mark.parametrize(("size", "enlarge"), [(224, 256 / 224), (288, 1.0), (384, 1.0), (576, 1.0), (37, 256 / 224)])
@@ -68,7 +68,7 @@ def test_every_size_is_scaled_as_by_torchvision(size: int, enlarge: float) -> No
     common = [(a * n, b * n) for a, b in ((3, 2), (4, 3), (16, 9), (1, 1), (5, 7)) for n in range(1, 1500)]
     for width, height in [*sizes, *common, *((height, width) for width, height in common)]:
         expected = torchvision_size(width, height, int(enlarge * size))
-        assert processor.scaled_size(width, height) == expected, (width, height)
+        assert processor.scaling.scaled_size(width, height) == expected, (width, height)
 
 
 @pytest.mark.parametrize("enlarge", [256 / 224, 1.0, 0.7])
@@ -111,7 +111,7 @@ def test_transparent_images_are_opened_as_in_meter(mode: str) -> None:
 @pytest.mark.parametrize(("width", "height"), [(4000, 60), (50, 3000), (1700, 51)])
 def test_long_images_need_no_more_memory_and_look_the_same(width: int, height: int) -> None:
     processor, image = FlorenceImageProcessor(size=32), Image.fromarray(noise(width, height))
-    scaled = image.resize(processor.scaled_size(width, height), Image.Resampling.BICUBIC)
+    scaled = image.resize(processor.scaling.scaled_size(width, height), Image.Resampling.BICUBIC)
     expected = np.asarray(torchvision_crop(scaled, 32)).astype(int)
     assert np.abs(processor.resize(image) - expected).max() <= 1
     assert processor(np.zeros((1, 2_000_000, 3), dtype=np.uint8))["pixel_values"].shape == (1, 3, 32, 32)
@@ -166,10 +166,10 @@ def test_the_view_is_the_cropped_part(width: int, height: int) -> None:
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     image = np.stack([across, down, down], axis=-1).round().astype(np.uint8)
     processor = FlorenceImageProcessor(size=64)
-    cropped, view = processor.resize(image) / 255, processor.view(width, height)
+    cropped, view = processor.resize(image) / 255, processor.scaling.view(width, height)
     seen = (cropped[0, 0, 0], cropped[0, 0, 1], cropped[-1, -1, 0], cropped[-1, -1, 1])
     assert np.allclose(seen, view, atol=0.03)
-    assert FlorenceImageProcessor(fit="squash").view(width, height) == (0.0, 0.0, 1.0, 1.0)
+    assert FlorenceImageProcessor(fit="squash").scaling.view(width, height) == (0.0, 0.0, 1.0, 1.0)
 
 
 def test_the_region_view_is_saved_with_the_processor(tmp_path: Path) -> None:
