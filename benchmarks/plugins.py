@@ -129,23 +129,33 @@ def lite_alone() -> Iterator[None]:
         yield
 
 
+def bare_search(client: MilvusClient, query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
+    """Return what pymilvus finds; a query by the field `bm25` is a text."""
+    fields = ["source", "kind", "text", "caption", "metadata"]
+    with lite_alone():
+        (hits,) = client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
+    return [{"score": hit["distance"], **hit["entity"]} for hit in hits]  # pymilvus decodes what is read
+
+
+def three_bare_searches(client: MilvusClient, text: str, vector: Any, limit: int) -> Any:
+    """Return what pymilvus finds among images, among passages and by terms, as our hybrid search."""
+    images, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
+    by_vector = [bare_search(client, vector, limit, kinds) for kinds in (images, passages)]
+    return *by_vector, bare_search(client, text, limit, "", "bm25")
+
+
 def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[[str], Any]]:
     """Return searches with one embedding of the text, and one search or three."""
+    depth = rag.retriever.config.candidates_per_branch
 
-    def search(query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
-        fields = ["source", "kind", "text", "caption", "metadata"]
-        with lite_alone():
-            (hits,) = client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
-        return [{"score": hit["distance"], **hit["entity"]} for hit in hits]  # pymilvus decodes what is read
+    def embed(text: str) -> Any:
+        return embed_queries(rag.models.embedder, [text])[0].tolist()
 
     def once(text: str) -> Any:
-        return search(embed_queries(rag.models.embedder, [text])[0].tolist(), K)
+        return bare_search(client, embed(text), K)
 
     def thrice(text: str) -> Any:
-        vector = embed_queries(rag.models.embedder, [text])[0].tolist()
-        depth = rag.retriever.config.candidates_per_branch
-        images, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
-        return search(vector, depth, images), search(vector, depth, passages), search(text, depth, "", "bm25")
+        return three_bare_searches(client, text, embed(text), depth)
 
     return {"pymilvus, one search": once, "pymilvus, three searches": thrice}
 

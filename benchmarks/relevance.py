@@ -5,7 +5,8 @@
 
 `--fit` prints calibrations from collections of training scenes (`relevance_collection.py`). The benchmark measures them
 on other scenes, towns and topics, with combinations of color and object that the embedder was trained on, and with all.
-"Default relevance" treats florence-tiny as an embedder without a calibration.
+"With a threshold" is relevance of a search with `min_relevance`, for which a matcher judges the images of the first
+hits. "Default relevance" treats florence-tiny as an embedder without a calibration.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import process_time
 from typing import Annotated
 
 import numpy as np
@@ -29,7 +32,6 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.relevance_collection import Collection, Combinations, Query
 from florence_rag import FlorenceRAG
-from florence_rag.answering.base import match_images
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.everyday_texts import embed_everyday_texts
 from florence_rag.evaluation.report import calibration_error, reliability_bins
@@ -44,11 +46,12 @@ from florence_rag.retrieval.relevance import (
     unknown_share,
     weigh_terms,
 )
+from florence_rag.retrieval.request import ANY_RELEVANCE
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
 from florence_rag.types import KINDS, Hit, Kind
 
 FALSE_ALARMS = 0.05
-DEPTH, JUDGED, TOP, FITTED = 20, 8, 5, 3
+DEPTH, TOP, FITTED = 20, 5, 3
 SIZES = (1, 3, 10, 30, 100, 150)
 """The numbers of chunks of the parts of a collection to which cosines are fitted."""
 
@@ -61,13 +64,6 @@ class DefaultRetriever(Retriever):
 
 
 Search = Callable[[str], list[Hit]]
-
-
-def matched(rag: FlorenceRAG, text: str) -> list[Hit]:
-    """Return hits by relevance, as answers and tools judge them: the matcher has seen the images of the first eight."""
-    hits = rag.search(text, k=DEPTH, group=False)
-    judged = match_images(hits[:JUDGED], text, rag.models.matcher, rag.context.images.frames)
-    return sorted([*judged, *hits[JUDGED:]], key=lambda hit: -(hit.relevance or 0.0))
 
 
 def plain_rrf(rag: FlorenceRAG, text: str) -> list[Hit]:
@@ -95,7 +91,9 @@ def measure(
 
     `usual` is the threshold that answers and tools use by default, if there is one.
     """
+    started = process_time()
     found = [search(query.text) for query in queries]
+    cost_ms = 1000 * (process_time() - started) / len(queries)
     right = np.zeros((len(queries), DEPTH), bool)
     values = np.full((len(queries), DEPTH), -np.inf)
     for row, (query, hits) in enumerate(zip(queries, found, strict=True)):
@@ -120,6 +118,7 @@ def measure(
         "false alarms at the default": (best[~present] >= usual).mean(),
         "ECE of first hits": error_of(values[:, 0], right[:, 0]),
         "ECE of five hits": error_of(values[:, :TOP].ravel(), top.ravel()),
+        "processor ms per query": cost_ms,
     }
     groups = np.array([query.group for query in queries])
     for group in dict.fromkeys(groups):
@@ -146,10 +145,11 @@ def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, di
     with indexed(folder, seed, combinations) as (rag, collection):
         queries = collection.queries("held-out")
         default, usual = DefaultRetriever(rag.context), rag.retriever.min_relevance
+        plain = partial(rag.search, k=DEPTH, group=False)
         by_rank = {query.text: default.search(query.text, k=DEPTH, group=False) for query in queries}
         return {
-            "relevance": measure(queries, lambda text: rag.search(text, k=DEPTH, group=False), _relevance, usual),
-            "with the matcher": measure(queries, lambda text: matched(rag, text), _relevance, usual),
+            "relevance": measure(queries, plain, _relevance, usual),
+            "with a threshold": measure(queries, partial(plain, min_relevance=ANY_RELEVANCE), _relevance, usual),
             "default relevance": measure(queries, by_rank.__getitem__, _relevance, default.min_relevance),
             "fusion by rank": measure(queries, by_rank.__getitem__, _score),
             "plain RRF": measure(queries, lambda text: plain_rrf(rag, text), _score),

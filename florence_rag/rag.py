@@ -197,7 +197,8 @@ class FlorenceRAG:
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.
             filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1].
+            min_relevance: The smallest relevance of a hit, in [0, 1]. With one, a matcher judges images, too, if the
+                index has one, which costs its time.
         """
         return self.retriever.search(to_query(query, image, box), k, kinds, filter, group, min_relevance)
 

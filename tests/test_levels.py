@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "retrieval": BASE
     | STAGE_PROTOCOLS
     | {"context", "image_store", "chunking", "embedding.region_view", "embedding.everyday_texts"},
-    "answering": BASE | STAGE_PROTOCOLS | {"context", "image_store"},
+    "answering": BASE | STAGE_PROTOCOLS | {"context", "image_store", "retrieval.image_match"},
     "image_store": BASE | STAGE_PROTOCOLS | {"sources", "chunking"},
     "context": BASE | STAGE_PROTOCOLS | {"image_store"},
     "loading": LOADABLE,

@@ -1,14 +1,14 @@
 """What both ways to answer share: the search protocol, evidence, relevance, and checks."""
 
-import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from florence_rag.context import LazyValue
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
-from florence_rag.perception.base import Matcher, knows
+from florence_rag.perception.base import Matcher
+from florence_rag.retrieval.image_match import match_images
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_index
 
@@ -18,13 +18,6 @@ NOT_A_QUESTION = "This is not a question."
 _MAX_CONSIDERED = 3
 _MIN_TERM_SHARE = 0.2
 """The share of the query's terms with which a hit may answer, whatever its relevance."""
-_OWN_TERM_SHARE = 0.5
-"""The share of the query's terms from which a hit is judged by its text, and not by its image."""
-_MIN_ERROR = 0.01
-"""The smallest probability that a matcher is wrong."""
-_LEAST = 1e-6
-_PRIOR = 0.0067
-"""The probability that a hit is relevant of which the search has no evidence, the share of right pages among hits."""
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
@@ -59,38 +52,6 @@ class Evidence:
     def stated_confidence(self) -> float | None:
         """The confidence for users; None if the model states none."""
         return round(self.confidence, 4) if self.is_stated else None
-
-
-def match_images(
-    hits: Sequence[Hit], text: str, matcher: LazyValue[Matcher] | None, load_frames: LoadFrames
-) -> list[Hit]:
-    """Return the hits in their order, with the relevance of their images for a text by the search and a matcher.
-
-    Without a matcher that knows all words of the text, hits stay as they are. Of several frames, the best one counts.
-    """
-    if matcher is None or not knows(matcher.get(), text):
-        return list(hits)
-    frames = {hit.id: frames_or_skip(load_frames, hit) for hit in hits if is_judged_by_image(hit)}
-    images = [frame for some in frames.values() for frame in some]
-    matches = iter(matcher.get().match(images, [text] * len(images)).tolist() if images else ())
-    best = {id: max(next(matches) for _ in some) for id, some in frames.items() if some}
-    return [with_match(hit, best[hit.id]) if hit.id in best else hit for hit in hits]
-
-
-def is_judged_by_image(hit: Hit) -> bool:
-    """Return whether an image decides about a hit: it has one, and its text does not contain half of the terms."""
-    return hit.kind != "text" and hit.relevance is not None and (hit.term_share or 0.0) < _OWN_TERM_SHARE
-
-
-def with_match(hit: Hit, match: float) -> Hit:
-    """Return the hit with the mean of the log-odds of its relevance and of a matcher, a logarithmic opinion pool."""
-    log_odds = (math.log(p / (1 - p)) for p in (clipped(hit.relevance or _PRIOR, _LEAST), clipped(match, _MIN_ERROR)))
-    return replace(hit, relevance=1 / (1 + math.exp(-sum(log_odds) / 2)))
-
-
-def clipped(probability: float, least: float) -> float:
-    """Return a probability that is at least this far from 0 and 1."""
-    return min(max(probability, least), 1.0 - least)
 
 
 def split_by_match(

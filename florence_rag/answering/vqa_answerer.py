@@ -19,19 +19,17 @@ from florence_rag.answering.base import (
     Evidence,
     LoadFrames,
     Search,
-    clipped,
     frames_or_skip,
-    is_judged_by_image,
     not_found,
     split_by_match,
     split_by_relevance,
-    with_match,
 )
 from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
 from florence_rag.answering.question_detection import is_question
 from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, Reranker, VisualQA, knows
+from florence_rag.retrieval.image_match import clipped, is_judged_by_image, with_match
 from florence_rag.text_arguments import check_question
 from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments

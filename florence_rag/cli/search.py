@@ -22,7 +22,7 @@ from florence_rag.cli.options import (
 )
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text, stderr
 from florence_rag.errors import InputError
-from florence_rag.retrieval.request import MAX_COUNT
+from florence_rag.retrieval.request import ANY_RELEVANCE, MAX_COUNT
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -59,6 +59,15 @@ class Search(RerankingCommand):
         float | None,
         typer.Option(metavar="SHARE", help="The smallest relevance of a hit, from 0 to 1."),
     ] = None
+    match_depth: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=MAX_COUNT,
+            help="With --min-relevance, how many of the best hits a matcher judges by their images; 0 for none.",
+        ),
+    ] = 20
     contact_sheet: ContactSheet = None
     explain: Annotated[
         Path | None,
@@ -82,7 +91,7 @@ class Search(RerankingCommand):
         if not self.like:  # before the models are loaded
             to_query(self.text, frame, box)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
-            rag.retriever.config = self.retrieval_config()
+            rag.retriever.config = self.retrieval_config(match_depth=self.match_depth)
             parts = read_examples(rag.index, self.like or (), self.unlike or (), files=True)
             query = to_query(self.text, frame, box, parts)
             hits = rag.search(
@@ -104,7 +113,7 @@ class Search(RerankingCommand):
 
     def _nothing_relevant(self, rag: FlorenceRAG) -> str:
         """Return a line about the hits below the relevance, if there are any."""
-        hits = rag.search(self.text, k=self.k, kinds=self.kinds, filter=self.filter)
+        hits = rag.search(self.text, k=self.k, kinds=self.kinds, filter=self.filter, min_relevance=ANY_RELEVANCE)
         best = max((hit.relevance or 0.0 for hit in hits), default=0.0)
         below = f"{len(hits)} {'hit has' if len(hits) == 1 else 'hits have'} less than the relevance"
         return f"Nothing found: {below} {self.min_relevance:g}; the best has {best:.2f}." if hits else "Nothing found."

@@ -1,8 +1,8 @@
 """Measures whether relevance means what it says in your own index, and fits it to that index.
 
 The queries of a test set have known right hits, and off-topic queries have none. Each query is searched as by
-`run_queries`. A logistic regression over the first hits of each kind then relates cosines to what is right. Hits that
-the test set does not name count as wrong.
+`run_queries`, but with a threshold. A logistic regression over the first hits of each kind then relates cosines to what
+is right. Hits that the test set does not name count as wrong.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from florence_rag.retrieval.background import BackgroundSample
 from florence_rag.retrieval.query import to_query
 from florence_rag.retrieval.query_vector import embed_query
 from florence_rag.retrieval.relevance import WEIGHTS, Calibration, unknown_share
+from florence_rag.retrieval.request import ANY_RELEVANCE
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.text_arguments import check_query_text
 from florence_rag.types import KINDS, Kind
@@ -114,7 +115,8 @@ def _measure(eval_set: EvalSet, queries: Sequence[EvalQuery], context: Context, 
     values, right = np.zeros((len(queries), _TOP)), np.zeros((len(queries), _TOP), bool)
     by_words, by_pixels = Retriever(context), retriever_without_text(context)
     for row, query in enumerate(track(queries)):
-        hits = (by_pixels if query.is_stored_text else by_words).search(query.text, k=_TOP, group=False)
+        retriever = by_pixels if query.is_stored_text else by_words
+        hits = retriever.search(query.text, k=_TOP, group=False, min_relevance=ANY_RELEVANCE)
         values[row, : len(hits)] = [hit.relevance or 0.0 for hit in hits]
         right[row, : len(hits)] = [eval_set.document(hit) in query.relevant for hit in hits]
     present = np.array([bool(query.relevant) for query in queries])

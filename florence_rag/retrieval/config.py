@@ -23,10 +23,12 @@ class RetrievalConfig:
         candidates_per_branch: The hits that each branch returns at least.
         oversample: The same as a multiple of k, if that is more. Branches return more if grouping leaves fewer than k.
         max_grouped: How many further hits are kept with each group.
+        match_depth: How many of the best hits a matcher judges by their images in a search with a threshold of
+            relevance, if the models have a matcher; 0 for none.
         rerank_depth: How many hits a reranker scores.
         rerank_weight: The weight of the reranker against the search, in (0, 1].
         rerank_budget_ms: The time for reranking, decoding of images included, above 0; None for no limit. The hits that
-            it does not suffice for keep their places.
+            it does not suffice for keep their places. A matcher has the same time.
 
     Raises:
         InputError: If a value is out of range.
@@ -41,6 +43,7 @@ class RetrievalConfig:
     candidates_per_branch: int = 50
     oversample: int = 5
     max_grouped: int = 10
+    match_depth: int = 20
     rerank_depth: int = 20
     rerank_weight: float = 0.75
     rerank_budget_ms: float | None = None
@@ -50,5 +53,7 @@ class RetrievalConfig:
             raise InputError(f"rerank_weight must be above 0 and at most 1, got {self.rerank_weight!r}")
         if self.rerank_budget_ms is not None and not self.rerank_budget_ms > 0:
             raise InputError(f"rerank_budget_ms must be above 0, got {self.rerank_budget_ms!r}")
+        if self.match_depth < 0:
+            raise InputError(f"match_depth must be at least 0, got {self.match_depth!r}")
         if self.rerank_depth < 1:
             raise InputError(f"rerank_depth must be at least 1, got {self.rerank_depth!r}")

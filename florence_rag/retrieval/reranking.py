@@ -41,17 +41,7 @@ def rerank(
     """
     query = to_query(query)
     weight *= query.text_share
-    inputs: dict[int, Sequence[Frame | str]] = {}
-    scored: dict[int, float] = {}
-    started = before = time.monotonic()
-    for places in batched(range(min(depth, len(hits))), depth if budget_ms is None else _STEP):
-        now = time.monotonic()
-        if budget_ms is not None and scored and 1000 * (now - started + now - before) > budget_ms:
-            break
-        some = {place: each for place in places if (each := _inputs(reranker, hits[place], load_frames))}
-        scored.update(_scores(reranker, query, some))
-        inputs.update(some)
-        before = now
+    scored, inputs = score_hits(reranker, hits[:depth], query, budget_ms=budget_ms, load_frames=load_frames)
     if hits and not inputs:
         reads = " and ".join(sorted(reranker.reads))
         log.warning("the reranker changes nothing: it reads %s, and the hits have none, not even a caption", reads)
@@ -64,6 +54,29 @@ def rerank(
         parts = (f"reranker score{of_text} {scored[origin]:.2f}", hits[origin].explanation)
         ordered[place] = replace(hits[origin], score=hits[place].score, explanation="; ".join(filter(None, parts)))
     return ordered
+
+
+def score_hits(
+    reranker: Reranker,
+    hits: Sequence[Hit],
+    query: Query,
+    *,
+    budget_ms: float | None = None,
+    load_frames: LoadFrames | None = None,
+) -> tuple[dict[int, float], dict[int, Sequence[Frame | str]]]:
+    """Return the scores of hits by their places, and what was scored, without hits that could not be scored."""
+    inputs: dict[int, Sequence[Frame | str]] = {}
+    scored: dict[int, float] = {}
+    started = before = time.monotonic()
+    for places in batched(range(len(hits)), len(hits) if budget_ms is None else _STEP):
+        now = time.monotonic()
+        if budget_ms is not None and scored and 1000 * (now - started + now - before) > budget_ms:
+            break
+        some = {place: each for place in places if (each := _inputs(reranker, hits[place], load_frames))}
+        scored.update(_scores(reranker, query, some))
+        inputs.update(some)
+        before = now
+    return scored, inputs
 
 
 def _scores(reranker: Reranker, query: Query, inputs: Mapping[int, Sequence[Frame | str]]) -> dict[int, float]:

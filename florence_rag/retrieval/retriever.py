@@ -28,6 +28,7 @@ from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions, replace_fields
 from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
 from florence_rag.retrieval.heat_map import occlusion_map
+from florence_rag.retrieval.image_match import could_reach, match_images
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.query_vector import QueryVector, embed_query, embed_text_parts, sources_of
@@ -101,7 +102,8 @@ class Retriever:
             kinds: The kinds of chunks; all by default.
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1].
+            min_relevance: The smallest relevance of a hit, in [0, 1]. Above 0, a matcher judges the images of the first
+                `config.match_depth` hits, if the models have one and the query consists of texts.
 
         Raises:
             InputError: If the request is wrong.
@@ -135,7 +137,9 @@ class Retriever:
 
     def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
         query = request.query
-        hits = [hit for hit in self._find(request, group) if (hit.relevance or 0.0) >= min_relevance]
+        hits = self._find(request, group)
+        if min_relevance:
+            hits = self._leave_out(hits, query, min_relevance)
         reranker = self._context.models.reranker
         if reranker and query.text:
             config, load_frames = self.config, self._context.images.frames
@@ -153,6 +157,22 @@ class Retriever:
         if query.text and not self._context.index.has_bm25:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
         return hits
+
+    def _leave_out(self, hits: list[Hit], query: Query, least: float) -> list[Hit]:
+        """Return the hits of at least this relevance, after a matcher has judged the images that could have it."""
+        config, models, by_relevance = self.config, self._context.models, query.is_text and self.is_calibrated
+        depth = config.match_depth if query.is_text else 0
+        with span("search.match"):
+            judged = match_images(
+                [hit for hit in hits[:depth] if could_reach(hit, least)],
+                query,
+                models.matcher,
+                self._context.images.frames,
+                budget_ms=config.rerank_budget_ms,
+                by_relevance=by_relevance,
+            )
+        kept = [hit for hit in (*judged, *hits[depth:]) if (hit.relevance or 0.0) >= least]
+        return sorted(kept, key=lambda hit: -round(hit.score, 9)) if by_relevance else kept
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False

@@ -46,7 +46,8 @@ class FlorenceRetriever(BaseRetriever):
             "hybrid".
         search_type: "hybrid" searches by visual similarity and terms, as `FlorenceRAG.search` does; "similarity" ranks
             by cosine; "mmr" selects k diverse documents among the fetch_k nearest.
-        min_relevance: The smallest relevance of a document, in [0, 1]; only for "hybrid".
+        min_relevance: The smallest relevance of a document, in [0, 1]; only for "hybrid". With one, a matcher judges
+            the images of documents, if the models have one.
         fetch_k: The number of candidates for "mmr", at least 1.
         lambda_mult: The weight of relevance for "mmr", from 0 (most diverse) to 1 (nearest).
         images: Whether each document carries its image (of a clip, the middle keyframe) as a standard content block in

@@ -264,12 +264,18 @@ class FlorenceVectorStore(VectorStore):
         hits = self.rag.retriever.search_mmr(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **options)
         return [_stored_document(hit) for hit in hits]
 
-    def _similarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **scope: Any
+    def similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, *, score_threshold: float | None = None, **scope: Any
     ) -> list[tuple[Document, float]]:
-        hits = self.rag.search(query, k=k, group=False, **_to_core(**scope))
+        """Return the k documents that `FlorenceRAG.search` finds, with their relevance, the most relevant first.
+
+        `score_threshold` is its `min_relevance`: with one, a matcher judges images, too.
+        """
+        hits = self.rag.search(query, k=k, group=False, min_relevance=score_threshold, **_to_core(**scope))
         scored = [(_stored_document(hit), hit.relevance or 0.0) for hit in hits]
         return sorted(scored, key=lambda pair: -pair[1])
+
+    asimilarity_search_with_relevance_scores = in_thread(similarity_search_with_relevance_scores)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)

@@ -34,7 +34,8 @@ class FlorenceRetriever(BaseRetriever):
         filter: A mapping of conditions, or a Milvus expression.
         parts: Further parts of every query: texts, images, regions and ids, also with negative weights.
         group: Whether the clips of one video are one node.
-        min_relevance: The smallest relevance of a node, in [0, 1].
+        min_relevance: The smallest relevance of a node, in [0, 1]. Unlike a SimilarityPostprocessor, it lets a matcher
+            judge the images of nodes first, if the models have one.
         images: Whether nodes hold their images; False returns TextNodes only, which is faster.
         **settings: Fields of LlamaIndex's BaseRetriever.
     """

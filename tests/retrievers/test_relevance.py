@@ -1,5 +1,7 @@
 """Both plug-ins pass the relevance of hits to the thresholds of their frameworks."""
 
+import asyncio
+
 import pytest
 from llama_index.core.postprocessor import SimilarityPostprocessor
 
@@ -32,6 +34,7 @@ def test_the_score_threshold_of_langchain_is_a_relevance(calibrated):
     assert 0 < len(relevant(calibrated)) < len(found)
     assert all(0 <= score <= 1 for _, score in found)
     assert [document.id for document in retriever.invoke("red")] == relevant(calibrated)
+    assert [document.id for document in asyncio.run(retriever.ainvoke("red"))] == relevant(calibrated)
 
 
 def test_a_langchain_retriever_takes_a_smallest_relevance(calibrated):
