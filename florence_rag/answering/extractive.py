@@ -1,10 +1,11 @@
 """Selects the sentences of a passage that may answer a question, by a simple rule.
 
 The score of a sentence is the share of the question's terms that it contains, ignoring endings, stop words, and the
-forms of irregular verbs: "is led by" answers "who leads". Of equally good sentences the shorter one wins. To "how many
-heads ...?", a sentence answers only if it counts heads; to a question for a size, a time, a reason or a person, only if
-it has a number, a time, a word such as "because", or a name. Of any other sentence, only words overlap, and half of the
-share is left.
+forms of irregular verbs: "is led by" answers "who leads". Of equally good sentences, that with most names of the
+question wins, then that with most terms outside of compounds ("attention" before "self-attention"), then the shortest.
+To "how many heads ...?", a sentence answers only if it counts heads; to a question for a size, a time, a reason or a
+person, only if it has a number, a time, a word such as "because", or a name, and does not begin with a pronoun ("we
+built"). Of any other sentence, only words overlap: half of the share is left, and it comes after an equally good one.
 """
 
 import heapq
@@ -14,7 +15,7 @@ from itertools import pairwise, takewhile
 
 import regex
 
-from florence_rag.tokenize import STOP_WORDS, content_words, coverage, stem, words
+from florence_rag.tokenize import STOP_WORDS, content, content_words, coverage, stem, words
 
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])")  # noqa: RUF001
 _PARAGRAPH = regex.compile(r"\n\s*\n")
@@ -49,6 +50,8 @@ _ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
     ),
 )
 """What a question asks for, and what a sentence that answers it contains."""
+_PRONOUN = regex.compile(r"\A(?:I|[Ww]e|[Tt]hey|[Hh]e|[Ss]he|[Ii]t)\b")
+_COMPOUND = regex.compile(r"\w+(?:-\w+)+")
 _WHO = regex.compile(r"\bwho(?:m|se)?\b")
 _NAME = regex.compile(r"(?:\A|(?<=[\p{Ll}\d,;:] ))\p{Lu}[\p{L}'’-]+")  # noqa: RUF001
 _BASE = dict(
@@ -87,11 +90,13 @@ class Quote:
         confidence: The share of the question's terms in it; of a question for a number, at least 0.6 if the sentence
             counts what is asked for, and else half of the share, because its words only overlap.
         counts: Whether it counts that.
+        ties: What decides between equal confidences, as the module describes: more is better.
     """
 
     text: str
     confidence: float
     counts: bool = False
+    ties: tuple[int, ...] = ()
 
 
 def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list[Quote]:
@@ -99,9 +104,9 @@ def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list
     terms, counted = content_words(question), _counted(question)
     asked = " ".join(words(question))
     needed = [answer for asks, answer in _ASKED if asks.search(asked)]
-    is_named = bool(_WHO.search(asked))
-    quotes = (_quote(sentence, terms, counted, needed, is_named) for sentence in sentences)
-    return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, -len(quote.text)))
+    is_named, names = bool(_WHO.search(asked)), _names_in_question(question)
+    quotes = (_quote(sentence, terms, counted, needed, is_named, names) for sentence in sentences)
+    return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, quote.ties))
 
 
 def quote_nearby(terms: Sequence[str], passage: str, quote: str) -> Quote | None:
@@ -120,21 +125,33 @@ def _quote(
     counted: frozenset[str],
     needed: Sequence[regex.Pattern[str]],
     is_named: bool,
+    names: Sequence[str],
 ) -> Quote:
-    share = _share(terms, sentence)
+    share, counts = _share(terms, sentence), bool(counted) and _counts(sentence, counted)
+    is_answer = counts
     if not counted:
         said = _without_labels(sentence, terms)
         is_answer = all(each.search(said) for each in needed) and (not is_named or _names(sentence, terms))
-        return Quote(sentence, share if is_answer else share / 2)
-    if _counts(sentence, counted):
-        return Quote(sentence, max(share, _LEAST_COUNTED), counts=True)
-    return Quote(sentence, share / 2)
+    confidence = max(share, _LEAST_COUNTED) if counts else share if is_answer else share / 2
+    whole = _present(terms, _COMPOUND.sub(" ", sentence))
+    return Quote(sentence, confidence, counts, (is_answer, len(_present(names, sentence)), len(whole), -len(sentence)))
+
+
+def _names_in_question(question: str) -> list[str]:
+    """Return the terms of a question that are written as names or numbers, without its first word."""
+    found, first = content(question), next(iter(words(question)), "")
+    return [word.term for word in found if word.term != first and (word.term.isdecimal() or not word.text.islower())]
 
 
 def _share(terms: Sequence[str], sentence: str) -> float:
-    """Return the share of the terms that a sentence has in any form."""
+    """Return the share of the terms that a sentence has."""
+    return coverage(_present(terms, sentence), terms)
+
+
+def _present(terms: Sequence[str], sentence: str) -> list[str]:
+    """Return the terms that a sentence has in any form."""
     present = {_base(word) for word in words(sentence)}
-    return coverage([term for term in terms if _base(term) in present], terms)
+    return [term for term in terms if _base(term) in present]
 
 
 def _base(word: str) -> str:
@@ -142,8 +159,13 @@ def _base(word: str) -> str:
 
 
 def _names(sentence: str, terms: Sequence[str]) -> bool:
-    """Return whether a sentence has a name that the question does not have, or no letters in lower case to tell."""
+    """Return whether a sentence may name somebody: it has a name that the question does not have.
+
+    One without letters in lower case does not tell, and one that begins with a pronoun names nobody.
+    """
     names = {word for name in _NAME.findall(sentence) for word in words(name)} - STOP_WORDS
+    if _PRONOUN.match(sentence):
+        return False
     return sentence.upper() == sentence or not set(map(stem, names)) <= set(map(stem, terms))
 
 

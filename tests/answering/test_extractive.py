@@ -147,11 +147,33 @@ def test_long_paragraphs_are_joined_across_all_their_lines():
         ("Who leads the brigade?", "The brigade leads the parade.", "The brigade is led by Captain Ines Okafor."),
         ("Who built the tower of Marlo?", "The tower of Marlo was built of stone.", "Ada built the tower."),
         ("How old is the bridge?", "The old bridge is old.", "The bridge is 90 years old."),
+        ("Who built the tower?", "We built the tower of Marlo.", "Ada was the one who built that old tower of Marlo."),
     ],
 )
 def test_a_sentence_of_another_kind_than_the_question_is_not_sure(question, wrong, right):
     assert best_quotes(question, [wrong])[0].confidence < 0.5
     assert best_quotes(question, [wrong, right])[0].text == right
+
+
+@pytest.mark.parametrize(
+    ("question", "wrong", "right"),
+    [
+        (
+            "What score does the model achieve on English to German?",
+            "On English-to-French, the model achieves a score of 41.0.",
+            "On English-to-German, the big model outperforms the others by more than 2.0, with the score of 28.4.",
+        ),
+        (
+            "Who proposed the attention?",
+            "Jakob proposed replacing networks with self-attention.",
+            "Noam proposed attention with several heads, and the representation of positions.",
+        ),
+    ],
+)
+def test_a_name_or_a_whole_word_decides_between_sentences_with_as_many_terms(question, wrong, right):
+    for texts in ([wrong, right], [right, wrong]):
+        first, second = best_quotes(question, texts, 2)
+        assert (first.text, first.confidence) == (right, second.confidence)
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,8 @@ def test_a_reader_decides_which_sentence_answers():
         ("How many heads does the transformer use?", "we employ h = 8 parallel attention layers, or heads"),
         ("How many layers does the encoder have?", "a stack of N = 6 identical layers"),
         ("What optimizer was used?", "We used the Adam optimizer"),
+        ("What BLEU score does the big model achieve on WMT 2014 English-to-German?", "BLEU score of 28.4"),
+        ("Who proposed the attention?", "Noam proposed scaled dot-product attention"),
     ],
 )
 def test_a_paper_is_quoted(question, quote):
