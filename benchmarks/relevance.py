@@ -63,6 +63,22 @@ class DefaultRetriever(Retriever):
     min_relevance = DEFAULT_MIN_RELEVANCE
 
 
+class PartlyFittedRetriever(Retriever):
+    """A retriever with a calibration of images alone, as a small test set fits it."""
+
+    @property
+    def calibrations(self) -> Mapping[Kind, Calibration]:
+        return {"image": super().calibrations["image"]}
+
+
+class SilencedRetriever(Retriever):
+    """The same, but cosines of kinds without a calibration tell nothing."""
+
+    @property
+    def calibrations(self) -> Mapping[Kind, Calibration]:
+        return dict.fromkeys(KINDS, Calibration(offset=-math.inf)) | {"image": super().calibrations["image"]}
+
+
 Search = Callable[[str], list[Hit]]
 
 
@@ -145,16 +161,23 @@ def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, di
     with indexed(folder, seed, combinations) as (rag, collection):
         queries = collection.queries("held-out")
         default, usual = DefaultRetriever(rag.context), rag.retriever.min_relevance
-        plain = partial(rag.search, k=DEPTH, group=False)
-        by_rank = {query.text: default.search(query.text, k=DEPTH, group=False) for query in queries}
+        plain = searching(rag.retriever)
+        by_rank = {query.text: searching(default)(query.text) for query in queries}
         return {
             "relevance": measure(queries, plain, _relevance, usual),
             "with a threshold": measure(queries, partial(plain, min_relevance=ANY_RELEVANCE), _relevance, usual),
             "default relevance": measure(queries, by_rank.__getitem__, _relevance, default.min_relevance),
+            "images fitted": measure(queries, searching(PartlyFittedRetriever(rag.context)), _relevance),
+            "images fitted, rest silent": measure(queries, searching(SilencedRetriever(rag.context)), _relevance),
             "fusion by rank": measure(queries, by_rank.__getitem__, _score),
             "plain RRF": measure(queries, lambda text: plain_rrf(rag, text), _score),
             "texts, then images": measure(queries, lambda text: concatenation(rag, text), _score),
         }
+
+
+def searching(retriever: Retriever) -> partial[list[Hit]]:
+    """Return a search for as many hits as are measured."""
+    return partial(retriever.search, k=DEPTH, group=False)
 
 
 def _relevance(hit: Hit) -> float:
