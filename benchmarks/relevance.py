@@ -71,14 +71,6 @@ class PartlyFittedRetriever(Retriever):
         return {"image": super().calibrations["image"]}
 
 
-class SilencedRetriever(Retriever):
-    """The same, but cosines of kinds without a calibration tell nothing."""
-
-    @property
-    def calibrations(self) -> Mapping[Kind, Calibration]:
-        return dict.fromkeys(KINDS, Calibration(offset=-math.inf)) | {"image": super().calibrations["image"]}
-
-
 Search = Callable[[str], list[Hit]]
 
 
@@ -168,7 +160,6 @@ def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, di
             "with a threshold": measure(queries, partial(plain, min_relevance=ANY_RELEVANCE), _relevance, usual),
             "default relevance": measure(queries, by_rank.__getitem__, _relevance, default.min_relevance),
             "images fitted": measure(queries, searching(PartlyFittedRetriever(rag.context)), _relevance),
-            "images fitted, rest silent": measure(queries, searching(SilencedRetriever(rag.context)), _relevance),
             "fusion by rank": measure(queries, by_rank.__getitem__, _score),
             "plain RRF": measure(queries, lambda text: plain_rrf(rag, text), _score),
             "texts, then images": measure(queries, lambda text: concatenation(rag, text), _score),

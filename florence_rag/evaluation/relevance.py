@@ -80,6 +80,8 @@ def calibrate_relevance(
     notes = [f"Fitted to one half of the queries for {', '.join(calibrations)}, and measured on the other."]
     if missing := [kind for kind in KINDS if kind not in calibrations and next(index.find(kinds={kind}), None)]:
         notes.append(f"Not fitted, for want of {_LEAST_RIGHT} right hits that are more similar: {', '.join(missing)}.")
+    if not Retriever(context).is_calibrated:
+        notes.append("Only searches of kinds that are fitted (--kind) rank by relevance; the others rank as before.")
     notes.append("Stored in the database; florence-rag eval relevance --reset deletes it.")
     return EvaluationReport("relevance", after.model, after.counts, metrics, (), tuple(notes), after.reliability)
 

@@ -52,7 +52,7 @@ from florence_rag.retrieval.request import (
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
-from florence_rag.types import Hit, Kind, middle_frame
+from florence_rag.types import KINDS, Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)
@@ -132,14 +132,21 @@ class Retriever:
 
     @property
     def is_calibrated(self) -> bool:
-        """Return whether a calibration was fitted, by which the hits of texts are ranked."""
-        return self._context.models.text_embedder is None and bool(self.calibrations)
+        """Return whether calibrations were fitted for all kinds that the index has; texts then rank by relevance."""
+        return self._ranks_by_relevance(frozenset(KINDS))
+
+    def _ranks_by_relevance(self, kinds: frozenset[Kind]) -> bool:
+        """Return whether calibrations were fitted for all these kinds, because the default compares with none."""
+        fitted = self.calibrations
+        if not fitted or self._context.models.text_embedder is not None:
+            return False
+        return not any(len(self._sample.of(kind, 0).sample) for kind in kinds - fitted.keys())
 
     def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
         query = request.query
         hits = self._find(request, group)
         if min_relevance:
-            hits = self._leave_out(hits, query, min_relevance)
+            hits = self._leave_out(hits, request, min_relevance)
         reranker = self._context.models.reranker
         if reranker and query.text:
             config, load_frames = self.config, self._context.images.frames
@@ -158,15 +165,16 @@ class Retriever:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
         return hits
 
-    def _leave_out(self, hits: list[Hit], query: Query, least: float) -> list[Hit]:
+    def _leave_out(self, hits: list[Hit], request: SearchRequest, least: float) -> list[Hit]:
         """Return the hits of at least this relevance, after a matcher has judged the images that could have it."""
-        config, models, by_relevance = self.config, self._context.models, query.is_text and self.is_calibrated
+        config, query = self.config, request.query
+        by_relevance = query.is_text and self._ranks_by_relevance(request.kinds)
         depth = config.match_depth if query.is_text else 0
         with span("search.match"):
             judged = match_images(
                 [hit for hit in hits[:depth] if could_reach(hit, least)],
                 query,
-                models.matcher,
+                self._context.models.matcher,
                 self._context.images.frames,
                 budget_ms=config.rerank_budget_ms,
                 by_relevance=by_relevance,
@@ -274,7 +282,8 @@ class Retriever:
                 every = self._branches(request, vector, text_vector, candidates)
                 branches = [branch for branch in every if branch.weight]
             with span("search.fuse"):
-                fused = fuse(branches, self.config.rrf_k, by_relevance=query.is_text and self.is_calibrated)
+                by_relevance = query.is_text and self._ranks_by_relevance(request.kinds)
+                fused = fuse(branches, self.config.rrf_k, by_relevance=by_relevance)
                 hits = [hit for hit in fused if hit.uri not in known]
                 hits = _lower_mentions(hits, query.unwanted_texts)
             enough = count_groups(hits, k) >= k if group else len(hits) >= k

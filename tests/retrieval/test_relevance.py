@@ -241,6 +241,21 @@ def test_what_no_evidence_speaks_for_comes_after_an_image_with_little(colors_ind
     assert 0 < images[0].relevance < 1e-3 and images[0].source == "/red"
 
 
+def test_fitted_and_default_relevance_are_not_ranked_together(colors_index, colors_retriever, monkeypatch):
+    index, embedder = colors_index
+    monkeypatch.setattr(relevance, "_calibrations", lambda: {embedder.info.fingerprint: {"image": CALIBRATION}})
+    by_relevance = colors_retriever.search("red", k=4)
+    assert colors_retriever.is_calibrated and by_relevance[0].score == by_relevance[0].relevance
+    source = Source("/note", "text", 1, 1, "note")
+    index.begin(source)
+    index.add([Chunk(source, "text", text="A red note.")], embedder.embed_texts(["red"]))
+    index.complete(source)
+    retriever = Retriever(Context(index, Models.of(embedder), ImageStore(index)))
+    fused = retriever.search("red", k=4)
+    assert not retriever.is_calibrated and fused[0].score != fused[0].relevance
+    assert retriever.search("red", k=4, kinds={"image"}) == by_relevance
+
+
 @pytest.mark.usefixtures("calibrated")
 def test_a_negative_part_that_fits_no_chunk_better_than_others_changes_no_relevance(monkeypatch):
     sample = np.repeat([[0.5, 0.2], [0.3, 0.2]], 100, 0)
