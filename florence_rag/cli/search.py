@@ -67,7 +67,7 @@ class Search(RerankingCommand):
             max=MAX_COUNT,
             help="With --min-relevance, how many of the best hits a matcher judges by their images; 0 for none.",
         ),
-    ] = 20
+    ] = 8
     contact_sheet: ContactSheet = None
     explain: Annotated[
         Path | None,

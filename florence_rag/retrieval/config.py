@@ -43,7 +43,7 @@ class RetrievalConfig:
     candidates_per_branch: int = 50
     oversample: int = 5
     max_grouped: int = 10
-    match_depth: int = 20
+    match_depth: int = 8
     rerank_depth: int = 20
     rerank_weight: float = 0.75
     rerank_budget_ms: float | None = None
