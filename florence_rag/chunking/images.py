@@ -10,7 +10,6 @@ from PIL import Image
 
 from florence_rag.chunking.camera_raw import is_camera_raw, open_preview
 from florence_rag.chunking.deep_color import values_to_image
-from florence_rag.chunking.image_decoder import check_pixels, damage_reported, decode, image_to_frame
 from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.errors import InputError
 from florence_rag.sources.io import open_file
@@ -47,6 +46,9 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
     if isinstance(image, np.ndarray):
         image = _array_to_image(image)
     if isinstance(image, Image.Image):
+        # Decoders load slowly, and a search by text needs none.
+        from florence_rag.chunking.image_decoder import check_pixels, damage_reported, image_to_frame
+
         name = repr(getattr(image, "filename", "") or UNNAMED_IMAGE)
         check_pixels(image.size, name)
         with damage_reported(name):
@@ -74,6 +76,8 @@ def _to_file(image: str | PathLike[str] | bytes | bytearray | memoryview | Binar
 
 
 def _decode(file: bytes | str, name: str, max_side_px: int, detail_px: int | None) -> Iterator[Frame]:
+    from florence_rag.chunking.image_decoder import decode
+
     with BytesIO(file) if isinstance(file, bytes) else open_file(file) as opened:
         is_raw = isinstance(file, str) and is_camera_raw(file)
         yield decode(open_preview(opened, name) if is_raw else opened, name, max_side_px, detail_px)[0]

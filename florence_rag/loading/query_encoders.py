@@ -182,19 +182,20 @@ def _model_files(loader: ModelLoader, card: ModelCard) -> _ModelFiles | None:
 
 def _texts_agree(embedder: Embedder, folder: Path, settings: TextQuerySettings) -> bool:
     """Return whether queries are embedded as by the model."""
-    expected = embed_queries(embedder, _PROBES)
-    return _agrees(lambda: TextQueryEncoder(folder, settings, embedder.info.name)(_PROBES), expected)
+    name = embedder.info.name
+    return _agrees(lambda: (TextQueryEncoder(folder, settings, name)(_PROBES), embed_queries(embedder, _PROBES)))
 
 
 def _images_agree(embedder: Embedder, folder: Path, settings: ImageQuerySettings) -> bool:
     """Return whether images are embedded as by the model."""
     probes = [_probe_image(*size) for size in _PROBE_SIZES]
-    return _agrees(lambda: ImageQueryEncoder(folder, settings)(probes), embedder.embed_images(probes))
+    return _agrees(lambda: (ImageQueryEncoder(folder, settings)(probes), embedder.embed_images(probes)))
 
 
-def _agrees(embed: Callable[[], np.ndarray], expected: np.ndarray) -> bool:
+def _agrees(embed: Callable[[], tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Return whether two ways to embed give the same vectors."""
     try:
-        vectors = embed()
+        vectors, expected = embed()
     except Exception as error:  # files of other kinds, whose queries the model itself embeds
         log.debug("queries need PyTorch: %s", error)
         return False
