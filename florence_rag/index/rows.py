@@ -1,6 +1,7 @@
 """Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, TypedDict
 
@@ -31,9 +32,6 @@ TEXT_VECTOR_FIELDS = ("has_text_vector", "text_vector")
 """The fields of a row in an index with text vectors."""
 
 Row = dict[str, Any]
-
-
-_METADATA = dict[str, Any]
 
 
 class _ItemImage(TypedDict):
@@ -78,18 +76,16 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
 
     An item's metadata may name its source, such as an image file.
     """
-    uri, metadata = decode_uri(row["source"]), msgspec.convert(row["metadata"], _METADATA)
-    is_item = uri == item_uri(row["id"])
-    if is_item and ITEM_IMAGE in metadata:
-        msgspec.convert(metadata[ITEM_IMAGE], _ItemImage)
-    named = metadata.get("source") if is_item else None
-    fields = dict(zip(HIT_FIELDS, _hit_values(row), strict=True)) | {
-        "source": named if isinstance(named, str) and named else uri,
-        "score": score,
-        "metadata": metadata,
-        "is_item": is_item,
-    }
-    return msgspec.convert(fields, Hit)
+    fields = dict(zip(HIT_FIELDS, _hit_values(row), strict=True))
+    uri = decode_uri(fields["source"])
+    is_item = uri == item_uri(fields["id"])
+    hit = msgspec.convert(fields | {"source": uri, "score": score, "is_item": is_item}, Hit)
+    if not is_item:
+        return hit
+    if ITEM_IMAGE in hit.metadata:
+        msgspec.convert(hit.metadata[ITEM_IMAGE], _ItemImage)
+    named = hit.metadata.get("source")
+    return replace(hit, source=named) if isinstance(named, str) and named else hit
 
 
 def checked_uri(uri: str) -> str:

@@ -2,8 +2,8 @@
 
 Of each source the ledger says "begun" before its first row is written, and "complete", with the number of rows, after
 its last. Rows are buffered over many sources, because a write of one row costs ten times its share of a large write.
-While rows come faster than they must be flushed, one write to the ledger completes the sources of a buffer and begins
-those of the next.
+While rows come faster than they must be flushed, the ledger completes the sources of a buffer during the write of the
+rows of the next.
 """
 
 import threading
@@ -195,8 +195,7 @@ class MilvusWriter:
         """Write buffered rows to the store, as `ChunkWriter.flush_buffer` says."""
         with self._lock:
             self._write_rows()
-            self.chunks.ledger.put(self._ended.values())
-            self._ended = {}
+            self._put_ended()
             self._buffered_at = time.monotonic()
 
     def _write_rows(self) -> None:
@@ -210,7 +209,9 @@ class MilvusWriter:
                 overwritten = announcing.result()
                 if self.chunks.codec.flat:
                     self._overwrite_flat_metadata([row for row in encoded if row["id"] in overwritten])
+                ending = pool.submit(self._put_ended)
                 self.chunks.connection.upsert(self.chunks.name, encoded)
+                ending.result()
         self._unflushed_rows += len(rows)
         self._ended |= {uri: each.last for uri, each in self._pending.items() if each.last}
         self._incomplete.difference_update(self._ended)  # -= of a view of keys would copy the set
@@ -285,13 +286,17 @@ class MilvusWriter:
         complete = {uri for uri, state in states.items() if state == "complete"} - self._incomplete
         overwritten = {uri: each for uri, each in fresh.items() if uri in complete and each.is_item}
         begun = {uri: each for uri, each in fresh.items() if (each.rows or uri in stale) and uri not in overwritten}
-        entries = self._ended | {uri: Entry(uri, "begun", each.source) for uri, each in begun.items()}
-        self.chunks.ledger.put(entries.values())
-        self._ended = {}
+        self.chunks.ledger.put(Entry(uri, "begun", each.source) for uri, each in begun.items())
+        for uri in begun:
+            self._ended.pop(uri, None)
         self.chunks.drop_sources(sorted(stale - overwritten.keys()))
         for each in (begun | overwritten).values():
             each.announced = True
         return {id for each in overwritten.values() for id in each.rows}
+
+    def _put_ended(self) -> None:
+        self.chunks.ledger.put(self._ended.values())
+        self._ended = {}
 
     def _overwrite_flat_metadata(self, rows: list[Row]) -> None:
         """Add nulls to rows that will overwrite older ones, for the metadata that only those have."""

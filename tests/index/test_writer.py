@@ -56,15 +56,12 @@ def test_a_full_buffer_is_written(index, put, calls):
     assert sum(rows for call, name, rows in calls if (call, name) == ("upsert", "chunks")) == module.BUFFER_ROWS
 
 
-def test_one_write_completes_the_sources_of_a_full_buffer_and_begins_the_next(index, put, calls, monkeypatch):
+def test_the_sources_of_a_full_buffer_are_completed_with_the_rows_of_the_next(index, put, calls, monkeypatch):
     monkeypatch.setattr(module, "BUFFER_ROWS", 3)
     for i in range(6):
         put(index, f"/{i}")
-    first, second = (
-        [("upsert", "_ledger", 3), ("upsert", "chunks", 3)],
-        [("upsert", "_ledger", 5), ("upsert", "chunks", 3)],
-    )
-    assert calls == [*first, *second]
+    assert calls[:3] == [("upsert", "_ledger", 3), ("upsert", "chunks", 3), ("upsert", "_ledger", 3)]
+    assert sorted(calls[3:]) == [("upsert", "_ledger", 2), ("upsert", "chunks", 3)]
     states = {entry.uri: entry.state for entry in index.chunks.ledger.entries()}
     assert states == dict.fromkeys(("/0", "/1"), "complete") | dict.fromkeys(("/2", "/3", "/4", "/5"), "begun")
     assert list(index.sources()) == [f"/{i}" for i in range(6)]
