@@ -3,7 +3,8 @@
     python benchmarks/startup.py
 
 The database holds the demo corpus, the model is florence-tiny. The bare script imports sentence-transformers, with
-which others embed a query, and does nothing else. CPU time depends little on how busy the machine is.
+which others embed a query, and does nothing else. CPU time depends little on how busy the machine is. The first search
+by an image loads PyTorch to compare vectors, and the least of several does not.
 """
 
 from __future__ import annotations
