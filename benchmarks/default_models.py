@@ -1,19 +1,20 @@
 """What each stage of the default models costs, beside plain calls of transformers on the same weights.
 
 The networks have the shapes of siglip2-base, florence-2-base and blip-vqa-base, and random weights, because released
-ones are not on every machine. Both sides generate the same number of tokens. Each pair is measured in turn, and the
-best of several passes counts.
+ones are not on every machine. Both sides generate the same number of tokens, with the generation config of Florence-2.
+The calls of a stage take turns, and the best of several passes counts. Times are those of the processor.
 
-python benchmarks/default_models.py [--images 1] [--passes 2] [--json FILE]
+python benchmarks/default_models.py [--images 4] [--passes 1] [--json FILE]
 """
 
 from __future__ import annotations
 
 import json
+import random
 import string
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModel,
     AutoModelForVisualQuestionAnswering,
@@ -40,6 +42,7 @@ from transformers import (
     Florence2Processor,
     Florence2VisionConfig,
     GemmaTokenizer,
+    GenerationConfig,
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipImageProcessorPil,
@@ -51,9 +54,14 @@ from transformers.utils import logging
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 from florence_rag.perception.florence2 import Florence2
+from florence_rag.perception.florence2_output import to_text
+from florence_rag.perception.ocr import RapidOcrReader
 from florence_rag.perception.transformers_vqa import TransformersVQA
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import sample_scene
 
-CAPTION_TOKENS, ANSWER_TOKENS = 20, 4
+CAPTION_TOKENS, ANSWER_TOKENS, FAST_PX = 20, 4, 384
+COLUMNS = "transformers", "ratio", "in a batch"
 QUESTION = "what color is the car?"
 CAPTION_PROMPT = "<CAPTION>"
 
@@ -111,7 +119,17 @@ def save_florence2(folder: Path) -> None:
     model = Florence2ForConditionalGeneration(
         Florence2Config(vision_config=vision, text_config=language, image_token_id=4)
     )
-    model.generation_config.eos_token_id = 2
+    model.generation_config = GenerationConfig(
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+        forced_bos_token_id=0,
+        forced_eos_token_id=2,
+        no_repeat_ngram_size=3,
+        num_beams=3,
+        early_stopping=True,
+    )
     model.save_pretrained(folder)
 
 
@@ -124,26 +142,27 @@ def save_blip(folder: Path) -> None:
     BlipForQuestionAnswering(BlipConfig(text_config=text)).save_pretrained(folder)
 
 
-def stages(folder: Path, frames: list[np.ndarray]) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-    """Return for each stage what this package does and the plain calls of transformers, each for all images."""
+Calls = Mapping[str, Callable[[], Any]]
+"""What a stage calls, each for all images: "here", "transformers" one by one, and "in a batch"."""
+
+
+def stages(folder: Path, frames: list[np.ndarray]) -> dict[str, Calls]:
+    """Return the calls of each stage."""
     images = [Image.fromarray(frame) for frame in frames]
     texts = [f"a photo of car {number}" for number in range(len(frames))]
+    ocr = RapidOcrReader()
 
     embedder = SentenceTransformerEmbedder.from_pretrained(folder / "siglip2", name="siglip2", device="cpu")
     siglip = AutoModel.from_pretrained(folder / "siglip2").eval()
     siglip_inputs = AutoProcessor.from_pretrained(folder / "siglip2", backend="pil")
 
-    captioner = Florence2.from_pretrained(folder / "florence2", name="florence2", max_tokens=CAPTION_TOKENS)
-    florence = Florence2ForConditionalGeneration.from_pretrained(folder / "florence2").eval()
-    florence_inputs = AutoProcessor.from_pretrained(folder / "florence2", backend="pil")
-
     vqa = TransformersVQA.from_pretrained(folder / "blip", name="blip", max_tokens=ANSWER_TOKENS)
     blip = AutoModelForVisualQuestionAnswering.from_pretrained(folder / "blip").eval()
     blip_inputs = AutoProcessor.from_pretrained(folder / "blip", backend="pil")
 
-    def caption() -> Any:
-        inputs = florence_inputs(images=images, text=[CAPTION_PROMPT] * len(images), return_tensors="pt")
-        return florence.generate(**inputs, max_new_tokens=CAPTION_TOKENS, num_beams=3, do_sample=False)
+    def embed_texts() -> Any:
+        inputs = siglip_inputs(text=texts, padding="max_length", max_length=64, return_tensors="pt")
+        return siglip.get_text_features(**inputs)
 
     def answer() -> Any:
         for image in images:
@@ -151,39 +170,69 @@ def stages(folder: Path, frames: list[np.ndarray]) -> dict[str, tuple[Callable[[
             blip.generate(**inputs, max_new_tokens=ANSWER_TOKENS, num_beams=5, num_return_sequences=5)
 
     return {
-        "embed an image": (
-            lambda: embedder.embed_images(frames),
-            lambda: siglip.get_image_features(**siglip_inputs(images=images, return_tensors="pt")),
-        ),
-        "embed a text": (
-            lambda: embedder.embed_texts(texts),
-            lambda: siglip.get_text_features(
-                **siglip_inputs(text=texts, padding="max_length", max_length=64, return_tensors="pt")
-            ),
-        ),
-        f"caption an image ({CAPTION_TOKENS} tokens)": (lambda: captioner.caption(frames), caption),
-        f"answer about an image ({ANSWER_TOKENS} tokens)": (
-            lambda: [vqa.answer(frame, QUESTION) for frame in frames],
-            answer,
-        ),
+        "embed an image": {
+            "here": lambda: embedder.embed_images(frames),
+            "transformers": lambda: siglip.get_image_features(**siglip_inputs(images=images, return_tensors="pt")),
+        },
+        "embed a text": {"here": lambda: embedder.embed_texts(texts), "transformers": embed_texts},
+        "read the text of an image": {"here": lambda: [ocr.read(frame) for frame in frames]},
+        **caption_stages(folder / "florence2", frames),
+        f"answer about an image ({ANSWER_TOKENS} tokens)": {
+            "here": lambda: [vqa.answer(frame, QUESTION) for frame in frames],
+            "transformers": answer,
+        },
     }
 
 
-def best_s(passes: int, *calls: Callable[[], Any]) -> list[float]:
-    """Return the shortest time of each call, which take turns."""
-    best = [float("inf")] * len(calls)
+def caption_stages(folder: Path, frames: list[np.ndarray]) -> dict[str, Calls]:
+    """Return the calls that caption images: as by default, and from smaller images."""
+    options: dict[str, Any] = {"name": "florence2", "max_tokens": CAPTION_TOKENS, "precision": "fp32"}
+    captioner = Florence2.from_pretrained(folder, **options)
+    fast = Florence2.from_pretrained(folder, **options, caption_px=FAST_PX)
+    florence = Florence2ForConditionalGeneration.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+
+    def inputs(frames: list[np.ndarray]) -> Any:
+        return processor(images=frames, text=[CAPTION_PROMPT] * len(frames), return_tensors="pt")
+
+    def caption(frames: list[np.ndarray]) -> list[str]:
+        tokens = florence.generate(**inputs(frames), max_new_tokens=CAPTION_TOKENS)
+        return [to_text(text) for text in processor.batch_decode(tokens)]
+
+    def one_by_one() -> list[str]:
+        return [text for frame in frames for text in caption([frame])]
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        florence.generate(**inputs(frames[:1]), max_new_tokens=1, num_beams=1)
+    products = counter.get_total_flops() / 2  # each counts as two, one addition and one multiplication
+    square = torch.rand(1536, 1536)
+    repeats = round(len(frames) * products / len(square) ** 3)
+    return {
+        f"caption an image ({CAPTION_TOKENS} tokens)": {
+            "here": lambda: captioner.caption(frames),
+            "transformers": one_by_one,
+            "in a batch": lambda: caption(frames),
+        },
+        f"caption an image at {FAST_PX} pixels": {"here": lambda: fast.caption(frames)},
+        "multiply as often as its encoders": {"here": lambda: [square @ square for _ in range(repeats)] and None},
+    }
+
+
+def best_s(passes: int, calls: Calls) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the shortest processor time of each call, which take turns, and what each returned."""
+    best, results = dict.fromkeys(calls, float("inf")), {}
     for _ in range(passes):
-        for place, call in enumerate(calls):
-            started = time.perf_counter()
+        for name, call in calls.items():
+            started = time.process_time()
             with torch.inference_mode():
-                call()
-            best[place] = min(best[place], time.perf_counter() - started)
-    return best
+                results[name] = call()
+            best[name] = min(best[name], time.process_time() - started)
+    return best, results
 
 
 def main(
-    images: Annotated[int, typer.Option(min=1, help="The images of 640 x 480 in each pass.")] = 1,
-    passes: Annotated[int, typer.Option(min=1)] = 2,
+    images: Annotated[int, typer.Option(min=1, help="The images of 640 x 480 in each pass.")] = 4,
+    passes: Annotated[int, typer.Option(min=1)] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file, too.")] = None,
 ) -> None:
     """Print seconds per image of this package and of transformers, and their ratio."""
@@ -191,8 +240,10 @@ def main(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(0)
-    frames = list(np.random.default_rng(0).integers(0, 256, (images, 480, 640, 3), dtype=np.uint8))
-    table = Table("stage", "here", "transformers", "ratio", title="seconds per item")
+    torch.set_num_threads(1)
+    rng = random.Random("default models")
+    frames = [np.asarray(draw_scene(sample_scene(rng, "any"), (640, 480)).convert("RGB")) for _ in range(images)]
+    table = Table("stage", "here", "per second", "transformers", "ratio", "in a batch", title="CPU seconds per item")
     rows = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -200,9 +251,14 @@ def main(
         save_florence2(folder / "florence2")
         save_blip(folder / "blip")
         for stage, calls in stages(folder, frames).items():
-            ours, plain = (seconds / images for seconds in best_s(passes, *calls))
-            rows[stage] = {"here_s": ours, "transformers_s": plain, "ratio": ours / plain}
-            table.add_row(stage, f"{ours:.3f}", f"{plain:.3f}", f"{ours / plain:.2f}")
+            best, results = best_s(passes, calls)
+            row = {key: seconds / images for key, seconds in best.items()}
+            rows[stage] = row | ({"ratio": row["here"] / row["transformers"]} if "transformers" in row else {})
+            cells = [f"{rows[stage][key]:.2f}" if key in rows[stage] else "" for key in COLUMNS]
+            table.add_row(stage, f"{row['here']:.2f}", f"{1 / row['here']:.2f}", *cells)
+            if "in a batch" in calls:
+                equal = results["here"] == results["transformers"]
+                table.caption = f"The captions here and of transformers are {'equal' if equal else 'different'}."
     Console().print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(rows, indent=2))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, 
 import typer
 from rich.console import RenderableType
 
-from florence_rag.cli.options import Filter, KindOption, Model, Reranker, check_output_folder
+from florence_rag.cli.options import CaptionPx, Filter, KindOption, Model, Reranker, check_output_folder
 from florence_rag.cli.output import plain, print_result, stderr
 from florence_rag.retrieval.request import MAX_COUNT
 from florence_rag.types import KINDS, Kind
@@ -219,6 +219,7 @@ class IndexingCommand(EmbeddingCommand):
             help="The model that writes captions, such as florence-2-base, or openai:MODEL of a service.",
         ),
     ] = None
+    caption_px: CaptionPx = None
     detector: Annotated[
         str | None,
         typer.Option(
@@ -272,7 +273,7 @@ class IndexingCommand(EmbeddingCommand):
 
     def model_options(self) -> "ModelOptions":
         """Return how models are loaded, with those that are missing reported before the embedder is loaded."""
-        return replace(super().model_options(), fetch_first=True)
+        return replace(super().model_options(), fetch_first=True, caption_px=self.caption_px)
 
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which create a missing database."""

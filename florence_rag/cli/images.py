@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import ModelCommand
-from florence_rag.cli.options import Images, OneDetector, absolute_path, check_output_folder, expand_images
+from florence_rag.cli.options import CaptionPx, Images, OneDetector, absolute_path, check_output_folder, expand_images
 from florence_rag.cli.output import failed_to_text, plain, source_to_text
 from florence_rag.errors import InputError, ModelError
 
@@ -27,6 +27,7 @@ class Describe(ModelCommand):
 
     images: Images
     captioner: Annotated[str, typer.Option(metavar="NAME", help="The model that writes captions.")] = "florence-2-base"
+    caption_px: CaptionPx = None
 
     def run(self) -> None:
         from florence_rag.image_store import read_outside_index
@@ -34,7 +35,8 @@ class Describe(ModelCommand):
         from florence_rag.tasks.describe import describe_images
 
         images = require_readable(expand_images(self.images))
-        captions = describe_images(self.load(CAPTIONER, self.captioner), images, read_outside_index)
+        captioner = self.load(CAPTIONER, self.captioner, caption_px=self.caption_px)
+        captions = describe_images(captioner, images, read_outside_index)
         lines = []
         for image in captions.images:
             caption = plain(image.caption) if image.caption else Text("no caption", "yellow")

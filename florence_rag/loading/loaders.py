@@ -85,7 +85,13 @@ def _openai_vqa(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
     return OpenAIVisionQA(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
 
 
+def _refuse_caption_px(card: ModelCard, loader: ModelLoader) -> None:
+    if loader.options.caption_px is not None:
+        raise ModelError(f"caption_px is for Florence-2, and {card.name!r} has a size of its own: leave it out")
+
+
 def _openai_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
+    _refuse_caption_px(card, loader)
     from florence_rag.perception.openai_captioner import OpenAICaptioner
 
     return OpenAICaptioner(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
@@ -100,7 +106,10 @@ def _transformers_vqa(card: ModelCard, loader: ModelLoader) -> perception.Visual
 def _florence2(card: ModelCard, loader: ModelLoader) -> Florence2:
     from florence_rag.perception.florence2 import Florence2
 
-    return Florence2.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
+    options = loader.options
+    return Florence2.from_pretrained(
+        loader.fetch(card).source, name=card.name, device=options.device, caption_px=options.caption_px
+    )
 
 
 def _meter(card: ModelCard, loader: ModelLoader) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
@@ -122,6 +131,7 @@ def _meter_matcher(card: ModelCard, loader: ModelLoader) -> MeterMatcher:
 
 
 def _scene_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
+    _refuse_caption_px(card, loader)
     from florence_rag.perception.scene_captions import SceneCaptioner
 
     detector, vqa = loader.shared(_dyhead, card).get(), loader.shared(_meter_vqa, card).get()
@@ -132,6 +142,7 @@ def _transformers_captioner(card: ModelCard, loader: ModelLoader) -> perception.
     local = loader.fetch(card)
     if model_type(local.source) == "florence2":
         return loader.shared(_florence2, card).get()
+    _refuse_caption_px(card, loader)
     from florence_rag.perception.transformers_captioner import TransformersCaptioner
 
     return TransformersCaptioner.from_pretrained(local.source, name=card.name, device=loader.options.device)

@@ -28,6 +28,7 @@ class ModelOptions:
         backend: "torch", "compile", "openvino" or "onnx": the engine of the embedder's image encoder.
         too_long: Whether an embedder truncates texts longer than its limit ("truncate") or raises an error ("error").
         detection_threshold: The lowest confidence of a detection, in [0, 1], for detectors that report one.
+        caption_px: The side in pixels to which Florence-2 scales images that it captions, at most the usual 768.
         azure_endpoint: The address of an Azure AI Vision resource.
         azure_key: The key of that resource.
         azure_token: A Microsoft Entra token, instead of the key.
@@ -44,6 +45,7 @@ class ModelOptions:
     backend: Backend = "torch"
     too_long: TooLong = "truncate"
     detection_threshold: float = 0.5
+    caption_px: int | None = None
     azure_endpoint: str | None = None
     azure_key: str | None = field(default=None, repr=False)
     azure_token: str | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner, OCRReader, VisualQA
 from florence_rag.perception.florence2 import Florence2
+from florence_rag.perception.florence2_output import to_text
 from florence_rag.perception.transformers_model import open_model
 from tests.perception.tiny import BOS, EOS, noise, save_florence2
 
@@ -45,8 +46,8 @@ class Script:
         self.outputs, self.scores = outputs, scores
         self.prompts, self.options = [], {}
 
-    def generate(self, input_ids, attention_mask, pixel_values, **options):
-        assert len(input_ids) == len(attention_mask) == len(pixel_values)
+    def generate(self, input_ids, attention_mask, encoder_outputs, **options):
+        assert len(input_ids) == len(attention_mask) == len(encoder_outputs.last_hidden_state)
         self.prompts += self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
         self.options = options
         written = self.tokenizer(list(self.outputs), return_tensors="pt", padding=True)["input_ids"]
@@ -69,6 +70,27 @@ def test_results_do_not_depend_on_the_batch_size(folder, wordy):
     found = florence2(folder, batch=5).detect(FRAMES)
     assert found == florence2(folder, batch=2).detect(FRAMES)
     assert len({str(regions) for regions in found}) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side_px", [32, 16])
+def test_captions_are_those_of_generate_for_one_image_at_a_time(wordy, side_px):
+    model, processor = open_model(Florence2ForConditionalGeneration, wordy, name="wordy")
+    processor.image_processor.size = {"height": side_px, "width": side_px}
+    processor.num_image_tokens = (side_px // 16) ** 2 + 1
+    expected = []
+    for frame in FRAMES:
+        inputs = processor(images=[frame], text=["<CAPTION>"], return_tensors="pt")
+        tokens = model.generate(**inputs, max_new_tokens=30)
+        expected += map(to_text, processor.batch_decode(tokens))
+    assert florence2(wordy, max_tokens=30, caption_px=side_px).caption(FRAMES) == expected
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.slow
+def test_other_tasks_read_images_at_the_usual_size(folder):
+    found = florence2(folder).detect(FRAMES)
+    assert florence2(folder, caption_px=16).detect(FRAMES) == found and any(found)
 
 
 def test_no_images_give_no_results(wordy):
@@ -164,7 +186,8 @@ def test_the_scores_of_a_beam_search_are_log_probabilities(wordy):
     logits = model(**inputs, decoder_input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     free = range(2, len(ids))  # the two tokens at the start are forced, and cost nothing
     assert best == pytest.approx(sum(logits[i - 1, ids[i]].item() for i in free), rel=1e-4)
-    mean, _ = generate(**options | {"length_penalty": 1.0}).sequences_scores.tolist()
+    plain = {"encoder_outputs": None, "past_key_values": None, "length_penalty": 1.0}
+    mean, _ = generate(**options | inputs | plain).sequences_scores.tolist()
     assert best < mean < 0
 
 
@@ -202,7 +225,10 @@ def test_the_positions_of_the_model_limit_an_output(folder):
     assert florence2(folder, max_tokens=10_000, beams=1).detect([noise(0)])
 
 
-@pytest.mark.parametrize("wrong", [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}, {"caption_px": 20}, {"caption_px": 48}],
+)
 def test_wrong_settings_are_refused(folder, wrong):
     with pytest.raises(InputError):
         florence2(folder, **wrong)
