@@ -71,6 +71,13 @@ def test_a_missing_model_is_one_line(run, files, monkeypatch):
     assert outcome.code == 1 and outcome.err == "Error: not here\n"
 
 
+@pytest.mark.parametrize("command", [["describe"], ["index", "--model", "florence-tiny", "--db", "a.db"]])
+def test_the_size_of_captioned_images_reaches_the_captioner(run, files, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    outcome = run(*command, files[0], "--captioner", "florence-tiny", "--caption-px", "384", "--offline")
+    assert outcome.code == 1 and "caption_px is for Florence-2" in outcome.err
+
+
 def test_describe_without_files_is_a_usage_error(run):
     assert run("describe").code == 2
 

@@ -30,3 +30,8 @@ def test_every_model_of_the_registry_can_be_loaded_in_its_roles():
 def test_azure_needs_an_endpoint():
     with pytest.raises(ModelError, match="set AZURE_VISION_ENDPOINT and AZURE_VISION_KEY"):
         load_model(loaders.EMBEDDER, "azure-florence-2023-04-15", ModelOptions())
+
+
+def test_a_captioner_with_a_size_of_its_own_refuses_another():
+    with pytest.raises(ModelError, match="caption_px is for Florence-2, and 'florence-tiny' has a size of its own"):
+        load_model(loaders.CAPTIONER, "florence-tiny", ModelOptions(caption_px=384))
