@@ -17,7 +17,7 @@ from transformers import Florence2ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from florence_rag.batching import batched
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Detection, TextRegion, VQAResult
 from florence_rag.perception.beam_cache import BeamCache, share_cross_attention
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
@@ -64,6 +64,8 @@ class Florence2(TransformersModel):
             raise InputError(f"detail is {detail!r}; allowed are {list(_CAPTION_PROMPTS)!r}")
         if min(beams, max_tokens, batch or 1) < 1:
             raise InputError("beams, max_tokens and batch must be at least 1")
+        if (kind := model.config.text_config.model_type) != "bart":
+            raise ModelError(f"the language model of {name!r} is a {kind}; that of a Florence-2 is a bart")
         super().__init__(model, processor, name=name)
         share_cross_attention(model.model.language_model.decoder)
         self._caption_processor = self._at_size(caption_px) if caption_px else processor
@@ -153,9 +155,10 @@ class Florence2(TransformersModel):
                 inputs = processor(images=images, text=[prompt] * len(images), return_tensors="pt")
             self._check_length(inputs)
             inputs = inputs.to(self._model.device, self._model.dtype)
+            encoded = self._encode(inputs["input_ids"], inputs.pop("pixel_values"))
             generated = self._model.generate(
-                encoder_outputs=self._encode(inputs["input_ids"], inputs.pop("pixel_values")),
                 **inputs,
+                encoder_outputs=encoded,
                 past_key_values=BeamCache(beams),
                 num_beams=beams,
                 max_new_tokens=self._max_tokens,

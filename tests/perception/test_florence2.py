@@ -234,6 +234,13 @@ def test_wrong_settings_are_refused(folder, wrong):
         florence2(folder, **wrong)
 
 
+def test_another_language_model_is_refused(folder):
+    model, processor = open_model(Florence2ForConditionalGeneration, folder, name="x")
+    model.config.text_config.model_type = "t5"
+    with pytest.raises(ModelError, match="the language model of 'x' is a t5"):
+        Florence2(model, processor, name="x")
+
+
 def test_a_folder_without_a_model_is_one_error(tmp_path):
     with pytest.raises(ModelError, match=r"'florence-2-base' cannot be opened from the folder") as caught:
         Florence2.from_pretrained(tmp_path, name="florence-2-base")
