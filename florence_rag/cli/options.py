@@ -165,7 +165,7 @@ CaptionPx = Annotated[
     typer.Option(
         metavar="PIXELS",
         min=32,
-        help="The size at which florence-2 captions images, instead of 768: 384 is about four times as fast.",
+        help="The size at which florence-2 captions images, instead of 768; 384 is about three times as fast.",
     ),
 ]
 Reranker = Annotated[str | None, typer.Option(metavar="NAME", help="A model that scores the best hits again.")]
