@@ -81,7 +81,10 @@ def calibrate_relevance(
     if missing := [kind for kind in KINDS if kind not in calibrations and next(index.find(kinds={kind}), None)]:
         notes.append(f"Not fitted, for want of {_LEAST_RIGHT} right hits that are more similar: {', '.join(missing)}.")
     if not Retriever(context).is_calibrated:
-        notes.append("Only searches of kinds that are fitted (--kind) rank by relevance; the others rank as before.")
+        notes.append(
+            "Only searches of kinds that are fitted rank by relevance (florence-rag search QUERY --kind KIND); the "
+            "others rank as before."
+        )
     notes.append("Stored in the database; florence-rag eval relevance --reset deletes it.")
     return EvaluationReport("relevance", after.model, after.counts, metrics, (), tuple(notes), after.reliability)
 

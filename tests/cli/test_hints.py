@@ -22,7 +22,6 @@ OTHER_PROGRAM = re.compile(r"(ray start|tensorboard) [^`;]*")
 REACHED_BY = {
     "datasets/coco.py": ("eval detect", "train detect"),
     "datasets/vqav2.py": ("eval vqa", "train vqa"),
-    "evaluation/relevance.py": ("eval relevance",),
     "finetuning/trainer.py": ("train unicl", "train vqa", "train detect", "train actions"),
     "finetuning/vqa.py": ("train vqa",),
     "index/bulk/server_import.py": ("import",),
