@@ -33,6 +33,7 @@ from florence_rag import FlorenceRAG
 from florence_rag.embedding.base import embed_queries
 from florence_rag.models.registry import TINY
 from florence_rag.retrieval import retriever
+from florence_rag.retrieval.relevance import TermEvidence
 from florence_rag.retrieval.retriever import VISUAL_KINDS
 
 SIZES = (1_000, 10_000, 100_000)
@@ -83,7 +84,11 @@ def timed_calibration(clock: Clock) -> Iterator[list[float]]:
 
         return call
 
-    with patch.multiple(retriever, **{name: timed(getattr(retriever, name)) for name in CALIBRATION}):
+    probability = property(timed(TermEvidence.probability.fget))
+    with (
+        patch.multiple(retriever, **{name: timed(getattr(retriever, name)) for name in CALIBRATION}),
+        patch.object(TermEvidence, "probability", probability),
+    ):
         yield total
 
 

@@ -182,7 +182,8 @@ class TermEvidence:
     @property
     def probability(self) -> float:
         """The probability that the text is relevant, which grows with the share even where hardly any text is."""
-        fitted = float(_logistic(_SHARE_WEIGHT * self.share + _RARITY_WEIGHT * self.rarity + _TERMS_OFFSET))
+        exponent = _SHARE_WEIGHT * self.share + _RARITY_WEIGHT * self.rarity + _TERMS_OFFSET
+        fitted = 1 / (1 + math.exp(min(-exponent, 500.0)))  # NumPy takes five times as long for one number
         return combine((_PARTIAL_WEIGHT * self.share**2, fitted))
 
 
