@@ -36,7 +36,15 @@ TITLES: dict[Combinations, str] = {
     "held-out": "every scene has a combination that training never shows",
 }
 QUESTIONS_PER_SCENE = 5
-_ANSWER_COLUMNS = ("question type", "accuracy", "calibration error", "the same, fitted to training scenes", "questions")
+_DRAWS = 100
+_ANSWER_COLUMNS = (
+    "question type",
+    "accuracy",
+    "calibration error",
+    "the same, fitted to training scenes",
+    "of a perfect calibration, by chance",
+    "questions",
+)
 
 
 def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) -> list[Scene]:
@@ -89,9 +97,19 @@ def answer_rows(answered: Sequence[tuple[str, VQAResult, float]], fitted: VQACal
         scalings = [fitted.scaling_of(result.answer) for result, _ in some]
         raw = [(result.confidence or 0.0, right) for result, right in some]
         scaled = [(each.probability(value), right) for each, (value, right) in zip(scalings, raw, strict=True)]
-        errors = (f"{calibration_error(reliability_bins(each)):.3f}" for each in (raw, scaled))
-        rows.append([group, f"{np.mean([right for _, right in some]):.3f}", *errors, str(len(some))])
+        errors = [calibration_error(reliability_bins(raw)), calibration_error(reliability_bins(scaled))]
+        errors.append(chance_error(np.array([value for value, _ in raw])))
+        accuracy = np.mean([right for _, right in some])
+        rows.append([group, *(f"{value:.3f}" for value in (accuracy, *errors)), str(len(some))])
     return rows
+
+
+def chance_error(confidences: np.ndarray) -> float:
+    """Return the calibration error of a model whose answers are right as often as these confidences say, on average."""
+    rng = np.random.default_rng(0)
+    right = (rng.random((_DRAWS, len(confidences))) < confidences).astype(float)
+    draws = [calibration_error(reliability_bins(zip(confidences.tolist(), row, strict=True))) for row in right.tolist()]
+    return float(np.mean(draws))
 
 
 def matching_accuracy(
