@@ -90,6 +90,8 @@ class Calibration:
         self, cosines: np.ndarray, query: QueryVector, background: Background, unknown: float = 0.0
     ) -> np.ndarray:
         """Return the probabilities that chunks are relevant; the arguments are those of `features`."""
+        if self.offset == -math.inf:
+            return np.zeros(len(cosines))
         weights = [getattr(self, name) for name in WEIGHTS]
         features = self.features(cosines, query, background, unknown)
         probabilities: np.ndarray = _logistic(features @ weights + self.offset)
@@ -155,7 +157,7 @@ def weigh_cosines(
     for kind, some in by_kind.items():
         background = sample.of(kind, len(some), query.image_share)
         cosines = np.linalg.norm(query.difference) * np.array([hit.score for hit in some])
-        if len(background.sample):
+        if len(background.sample) and query.negative.any():
             cosines += (background.sample @ query.negative).mean()
         calibration = None if query.image_share else calibrations.get(kind)
         if calibration:
@@ -183,7 +185,7 @@ class TermEvidence:
     def probability(self) -> float:
         """The probability that the text is relevant, which grows with the share even where hardly any text is."""
         exponent = _SHARE_WEIGHT * self.share + _RARITY_WEIGHT * self.rarity + _TERMS_OFFSET
-        fitted = 1 / (1 + math.exp(min(-exponent, 500.0)))  # NumPy takes five times as long for one number
+        fitted = 1 / (1 + math.exp(min(-exponent, 500.0)))  # for one number, NumPy takes twice as long
         return combine((_PARTIAL_WEIGHT * self.share**2, fitted))
 
 
