@@ -51,7 +51,7 @@ _ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
 )
 """What a question asks for, and what a sentence that answers it contains."""
 _PRONOUN = regex.compile(r"\A(?:I|[Ww]e|[Tt]hey|[Hh]e|[Ss]he|[Ii]t)\b")
-_COMPOUND = regex.compile(r"\w+(?:-\w+)+")
+_COMPOUND = regex.compile(r"(?<!\w)\w++(?:-\w++)+")  # possessive: a long word would be tried from each letter
 _WHO = regex.compile(r"\bwho(?:m|se)?\b")
 _NAME = regex.compile(r"(?:\A|(?<=[\p{Ll}\d,;:] ))\p{Lu}[\p{L}'’-]+")  # noqa: RUF001
 _BASE = dict(
