@@ -63,6 +63,7 @@ bench-all: bench ## Measure also what takes longer: precision, index types, dete
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py
 	$(BIN)/python benchmarks/regions.py
+	$(BIN)/python benchmarks/branches.py --processor-time
 	$(BIN)/python benchmarks/captions.py
 	$(BIN)/python benchmarks/default_models.py
 	$(BIN)/python benchmarks/actions.py

@@ -389,7 +389,7 @@ def _index_row(name: str, result: Result, size: int) -> Sequence[str]:
         f"{result['build_cpu_s'] / size * 1e6:,.0f} us",
         f"{result['server_bytes'] / 1e6:,.0f} MB",
         *times,
-        f"{result['vector']['cpu_ms']:.1f} ms",
+        f"{cpu_ms:.1f} ms" if (cpu_ms := result["vector"]["cpu_ms"]) > 0 else "-",
         " / ".join(f"{result[search]['recall']:.3f}" for search in SEARCHES),
         " / ".join(f"{ratio:.2f}" for ratio in ratios),
     )
