@@ -46,7 +46,6 @@ from florence_rag.retrieval.relevance import (
     unknown_share,
     weigh_terms,
 )
-from florence_rag.retrieval.request import ANY_RELEVANCE
 from florence_rag.retrieval.retriever import VISUAL_KINDS, Retriever
 from florence_rag.types import KINDS, Hit, Kind
 
@@ -157,7 +156,7 @@ def compare(folder: Path, seed: str, combinations: Combinations) -> dict[str, di
         by_rank = {query.text: searching(default)(query.text) for query in queries}
         return {
             "relevance": measure(queries, plain, _relevance, usual),
-            "with a threshold": measure(queries, partial(plain, min_relevance=ANY_RELEVANCE), _relevance, usual),
+            "with a threshold": measure(queries, partial(plain, min_relevance=0.0), _relevance, usual),
             "default relevance": measure(queries, by_rank.__getitem__, _relevance, default.min_relevance),
             "images fitted": measure(queries, searching(PartlyFittedRetriever(rag.context)), _relevance),
             "fusion by rank": measure(queries, by_rank.__getitem__, _score),

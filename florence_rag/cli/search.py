@@ -22,7 +22,7 @@ from florence_rag.cli.options import (
 )
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text, stderr
 from florence_rag.errors import InputError
-from florence_rag.retrieval.request import ANY_RELEVANCE, MAX_COUNT
+from florence_rag.retrieval.request import MAX_COUNT
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -65,7 +65,8 @@ class Search(RerankingCommand):
             metavar="N",
             min=0,
             max=MAX_COUNT,
-            help="With --min-relevance, how many of the best hits a matcher judges by their images; 0 for none.",
+            help="With --min-relevance, how many of the best hits a matcher judges by their images, or -k if that is "
+            "more; 0 for none.",
         ),
     ] = 8
     contact_sheet: ContactSheet = None
@@ -101,7 +102,7 @@ class Search(RerankingCommand):
                 filter=self.filter,
                 min_relevance=self.min_relevance,
             )
-            nothing = "Nothing found." if hits or not self.min_relevance else self._nothing_relevant(rag)
+            nothing = "Nothing found." if hits or not self.min_relevance else self._nothing_relevant(rag, query)
             record: dict[str, Any] = {"hits": [hit.to_dict() for hit in hits]}
             if self.explain is not None:
                 record["heat_maps"] = draw_heat_maps(rag, query, hits, self.explain)
@@ -111,9 +112,9 @@ class Search(RerankingCommand):
                 title = " and ".join(filter(None, (image, self.text, *(self.like or ()))))
                 draw_hits(rag, title, hits, self.contact_sheet, frame, box)
 
-    def _nothing_relevant(self, rag: FlorenceRAG) -> str:
+    def _nothing_relevant(self, rag: FlorenceRAG, query: Query) -> str:
         """Return a line about the hits below the relevance, if there are any."""
-        hits = rag.search(self.text, k=self.k, kinds=self.kinds, filter=self.filter, min_relevance=ANY_RELEVANCE)
+        hits = rag.search(query, k=self.k, kinds=self.kinds, filter=self.filter, min_relevance=0.0)
         best = max((hit.relevance or 0.0 for hit in hits), default=0.0)
         below = f"{len(hits)} {'hit has' if len(hits) == 1 else 'hits have'} less than the relevance"
         return f"Nothing found: {below} {self.min_relevance:g}; the best has {best:.2f}." if hits else "Nothing found."

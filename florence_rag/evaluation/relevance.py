@@ -24,7 +24,6 @@ from florence_rag.retrieval.background import BackgroundSample
 from florence_rag.retrieval.query import to_query
 from florence_rag.retrieval.query_vector import embed_query
 from florence_rag.retrieval.relevance import WEIGHTS, Calibration, unknown_share
-from florence_rag.retrieval.request import ANY_RELEVANCE
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.text_arguments import check_query_text
 from florence_rag.types import KINDS, Kind
@@ -121,7 +120,7 @@ def _measure(eval_set: EvalSet, queries: Sequence[EvalQuery], context: Context, 
     by_words, by_pixels = Retriever(context), retriever_without_text(context)
     for row, query in enumerate(track(queries)):
         retriever = by_pixels if query.is_stored_text else by_words
-        hits = retriever.search(query.text, k=_TOP, group=False, min_relevance=ANY_RELEVANCE)
+        hits = retriever.search(query.text, k=_TOP, group=False, min_relevance=0.0)
         values[row, : len(hits)] = [hit.relevance or 0.0 for hit in hits]
         right[row, : len(hits)] = [eval_set.document(hit) in query.relevant for hit in hits]
     present = np.array([bool(query.relevant) for query in queries])

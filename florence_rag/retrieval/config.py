@@ -24,7 +24,7 @@ class RetrievalConfig:
         oversample: The same as a multiple of k, if that is more. Branches return more if grouping leaves fewer than k.
         max_grouped: How many further hits are kept with each group.
         match_depth: How many of the best hits a matcher judges by their images in a search with a threshold of
-            relevance, if the models have a matcher; 0 for none.
+            relevance, if the models have a matcher; as many as the search asks for if that is more, and 0 for none.
         rerank_depth: How many hits a reranker scores.
         rerank_weight: The weight of the reranker against the search, in (0, 1].
         rerank_budget_ms: The time for reranking, decoding of images included, above 0; None for no limit. The hits that

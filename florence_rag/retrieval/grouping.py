@@ -1,5 +1,6 @@
 """Groups hits that belong together, and removes moments that overlap a better one."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from florence_rag.retrieval.fusion import replace_fields
@@ -7,6 +8,7 @@ from florence_rag.retrieval.perceptual_hash import PerceptualHashes
 from florence_rag.types import Hit
 
 MAX_OVERLAP = 0.5
+_CHOSEN = 4
 
 
 def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
@@ -31,6 +33,17 @@ def count_groups(hits: Iterable[Hit], most: int) -> int:
         if len(found) == most:
             break
     return len(found)
+
+
+def first_groups(hits: Iterable[Hit], count: int) -> list[Hit]:
+    """Return the best hits of the first groups that `group_hits` makes, at most four of each, in their order."""
+    sizes = Counter[object]()
+    chosen = []
+    for key, hit in _keyed(hits):
+        if sizes[key] < _CHOSEN and (key in sizes or len(sizes) < count):
+            sizes[key] += 1
+            chosen.append(hit)
+    return chosen
 
 
 def _keyed(hits: Iterable[Hit]) -> Iterator[tuple[object, Hit]]:

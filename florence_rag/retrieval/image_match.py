@@ -5,14 +5,17 @@ and those of a matcher, a logarithmic opinion pool, which needs no fit and serve
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from florence_rag.context import LazyValue
 from florence_rag.perception.base import Matcher, MatcherReranker, knows
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.retrieval.reranking import LoadFrames, score_hits
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Hit
+
+log = get_logger(__name__)
 
 _OWN_TERM_SHARE = 0.5
 """The share of the query's terms from which a hit is judged by its text, and not by its image."""
@@ -29,19 +32,23 @@ def match_images(
     matcher: LazyValue[Matcher] | None,
     load_frames: LoadFrames,
     *,
+    choose: Callable[[list[Hit]], list[Hit]] = list,
     budget_ms: float | None = None,
     by_relevance: bool = False,
 ) -> list[Hit]:
     """Return the hits in their order, with the relevance of their images by the search and a matcher.
 
-    Without a matcher that knows all words of the query, hits stay as they are. Of several frames, the best one counts.
+    Without a matcher that knows all words of the query, hits stay as they are, as do those whose image cannot be read.
+    Of several frames, the best one counts.
 
     Args:
         hits: The hits.
         query: The query, of texts.
         matcher: The matcher.
         load_frames: Reads the frames of a hit.
-        budget_ms: The time after which further hits stay as they are.
+        choose: Chooses the hits to judge from those that an image decides. The others of these are left out, because a
+            matcher may have refused better ones.
+        budget_ms: The time after which further hits are left out, with a warning.
         by_relevance: Whether the score of a hit is a relevance, too, and changes with it.
     """
     judged = [hit for hit in hits if is_judged_by_image(hit)]
@@ -50,9 +57,17 @@ def match_images(
     query, model = to_query(query), matcher.get()
     if not all(knows(model, text) for text in (*query.texts, *query.unwanted_texts)):
         return list(hits)
-    matches, _ = score_hits(MatcherReranker(model), judged, query, budget_ms=budget_ms, load_frames=load_frames)
-    by_id = {judged[place].id: match for place, match in matches.items()}
-    return [with_match(hit, by_id[hit.id], by_relevance) if hit.id in by_id else hit for hit in hits]
+    chosen = choose(judged)
+    found = score_hits(MatcherReranker(model), chosen, query, budget_ms=budget_ms, load_frames=load_frames)
+    if found.looked_at < len(chosen):
+        log.warning("%d of %d images were judged in time; the others are left out", found.looked_at, len(chosen))
+    matches = {chosen[place].id: match for place, match in found.scores.items()}
+    left_out = {hit.id for hit in judged} - {hit.id for hit in chosen[: found.looked_at]}
+    return [
+        with_match(hit, matches[hit.id], by_relevance) if hit.id in matches else hit
+        for hit in hits
+        if hit.id not in left_out
+    ]
 
 
 def is_judged_by_image(hit: Hit) -> bool:
@@ -61,10 +76,11 @@ def is_judged_by_image(hit: Hit) -> bool:
 
 
 def with_match(hit: Hit, match: float, by_relevance: bool = False) -> Hit:
-    """Return the hit with the mean of the log-odds of its relevance and of a matcher, and its score if that is one."""
+    """Return the hit with the mean of the log-odds of its relevance and of a matcher, by which it may be ranked."""
     explanation = "; ".join(filter(None, (hit.explanation, f"image match {match:.2f}")))
-    score = _pool(hit.score, match) if by_relevance else hit.score
-    return replace(hit, relevance=_pool(hit.relevance or _PRIOR, match), score=score, explanation=explanation)
+    relevance = _pool(hit.relevance or _PRIOR, match)
+    score = relevance * (hit.score / hit.relevance if hit.relevance else 1.0) if by_relevance else hit.score
+    return replace(hit, relevance=relevance, score=score, explanation=explanation)
 
 
 def could_reach(hit: Hit, least: float) -> bool:

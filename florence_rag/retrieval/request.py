@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 MAX_COUNT = 16_384
 """The most hits that a Milvus server returns for one search."""
 
-ANY_RELEVANCE = 1e-9
-"""A threshold that leaves out next to nothing. A search with it computes relevance as with any other threshold."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:

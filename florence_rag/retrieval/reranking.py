@@ -8,6 +8,7 @@ change places, among themselves, and each place keeps its score.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from florence_rag.batching import batched
 from florence_rag.errors import MediaError
@@ -20,6 +21,15 @@ log = get_logger(__name__)
 
 LoadFrames = Callable[[Hit], Sequence[Frame]]
 _STEP = 4  # hits between two looks at the clock
+_LARGE_STEP = 16  # hits whose images are in memory together
+
+
+class HitScores(NamedTuple):
+    """The scores of those hits that could be scored, and their inputs, by place; `looked_at` hits came in time."""
+
+    scores: dict[int, float]
+    inputs: dict[int, Sequence[Frame | str]]
+    looked_at: int
 
 
 def rerank(
@@ -41,7 +51,7 @@ def rerank(
     """
     query = to_query(query)
     weight *= query.text_share
-    scored, inputs = score_hits(reranker, hits[:depth], query, budget_ms=budget_ms, load_frames=load_frames)
+    scored, inputs, _ = score_hits(reranker, hits[:depth], query, budget_ms=budget_ms, load_frames=load_frames)
     if hits and not inputs:
         reads = " and ".join(sorted(reranker.reads))
         log.warning("the reranker changes nothing: it reads %s, and the hits have none, not even a caption", reads)
@@ -63,20 +73,22 @@ def score_hits(
     *,
     budget_ms: float | None = None,
     load_frames: LoadFrames | None = None,
-) -> tuple[dict[int, float], dict[int, Sequence[Frame | str]]]:
-    """Return the scores of hits by their places, and what was scored, without hits that could not be scored."""
+) -> HitScores:
+    """Score hits in steps, so that the images of few are in memory."""
     inputs: dict[int, Sequence[Frame | str]] = {}
     scored: dict[int, float] = {}
-    started = before = time.monotonic()
-    for places in batched(range(len(hits)), len(hits) if budget_ms is None else _STEP):
+    looked_at, started = 0, time.monotonic()
+    before = started
+    for places in batched(range(len(hits)), _LARGE_STEP if budget_ms is None else _STEP):
         now = time.monotonic()
         if budget_ms is not None and scored and 1000 * (now - started + now - before) > budget_ms:
             break
         some = {place: each for place in places if (each := _inputs(reranker, hits[place], load_frames))}
         scored.update(_scores(reranker, query, some))
         inputs.update(some)
+        looked_at += len(places)
         before = now
-    return scored, inputs
+    return HitScores(scored, inputs, looked_at)
 
 
 def _scores(reranker: Reranker, query: Query, inputs: Mapping[int, Sequence[Frame | str]]) -> dict[int, float]:

@@ -26,7 +26,7 @@ from florence_rag.retrieval.background import BackgroundSample
 from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions, replace_fields
-from florence_rag.retrieval.grouping import count_groups, group_hits, temporal_nms
+from florence_rag.retrieval.grouping import count_groups, first_groups, group_hits, temporal_nms
 from florence_rag.retrieval.heat_map import occlusion_map
 from florence_rag.retrieval.image_match import could_reach, match_images
 from florence_rag.retrieval.mmr import pick_diverse
@@ -66,6 +66,8 @@ MOMENT_IMAGE_WEIGHT = 0.25
 A caption says what happens, while the frames mostly show who and where.
 """
 _MOMENT_OVERSAMPLE = 4
+_MATCH_MS = 30_000.0
+"""The time for the images of a search with a threshold, if the configuration has no limit."""
 _PHRASE_PROBABILITY = 0.5
 """The probability that a hit is right because it contains the whole query, whatever else speaks for it."""
 _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
@@ -102,8 +104,9 @@ class Retriever:
             kinds: The kinds of chunks; all by default.
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
-            min_relevance: The smallest relevance of a hit, in [0, 1]. Above 0, a matcher judges the images of the first
-                `config.match_depth` hits, if the models have one and the query consists of texts.
+            min_relevance: The smallest relevance of a hit, in [0, 1]. With one, even 0, a matcher judges the images of
+                the best hits, if the models have one and the query consists of texts: of k hits, or of
+                `config.match_depth` if that is more. Further images are left out then.
 
         Raises:
             InputError: If the request is wrong.
@@ -113,7 +116,7 @@ class Retriever:
             check_relevance(min_relevance)
         texts, parts = bool(request.query.text), len(request.query.parts)
         with timed(log, "search", k=k, text=texts, parts=parts) as fields:
-            hits = self._search(request, group, min_relevance or 0.0)
+            hits = self._search(request, group, min_relevance)
             fields["hits"] = len(hits)
         self._context.observe(hits)
         return hits
@@ -142,11 +145,11 @@ class Retriever:
             return False
         return not any(len(self._sample.of(kind, 0).sample) for kind in kinds - fitted.keys())
 
-    def _search(self, request: SearchRequest, group: bool, min_relevance: float) -> list[Hit]:
+    def _search(self, request: SearchRequest, group: bool, min_relevance: float | None) -> list[Hit]:
         query = request.query
         hits = self._find(request, group)
-        if min_relevance:
-            hits = self._leave_out(hits, request, min_relevance)
+        if min_relevance is not None:
+            hits = self._leave_out(hits, request, group, min_relevance)
         reranker = self._context.models.reranker
         if reranker and query.text:
             config, load_frames = self.config, self._context.images.frames
@@ -165,21 +168,23 @@ class Retriever:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
         return hits
 
-    def _leave_out(self, hits: list[Hit], request: SearchRequest, least: float) -> list[Hit]:
+    def _leave_out(self, hits: list[Hit], request: SearchRequest, group: bool, least: float) -> list[Hit]:
         """Return the hits of at least this relevance, after a matcher has judged the images that could have it."""
         config, query = self.config, request.query
         by_relevance = query.is_text and self._ranks_by_relevance(request.kinds)
-        depth = config.match_depth if query.is_text else 0
-        with span("search.match"):
-            judged = match_images(
-                [hit for hit in hits[:depth] if could_reach(hit, least)],
-                query,
-                self._context.models.matcher,
-                self._context.images.frames,
-                budget_ms=config.rerank_budget_ms,
-                by_relevance=by_relevance,
-            )
-        kept = [hit for hit in (*judged, *hits[depth:]) if (hit.relevance or 0.0) >= least]
+        if query.is_text and config.match_depth:
+            depth = max(config.match_depth, request.k)
+            with span("search.match"):
+                hits = match_images(
+                    [hit for hit in hits if could_reach(hit, least)],
+                    query,
+                    self._context.models.matcher,
+                    self._context.images.frames,
+                    choose=lambda images: first_groups(images, depth) if group else images[:depth],
+                    budget_ms=config.rerank_budget_ms or _MATCH_MS,
+                    by_relevance=by_relevance,
+                )
+        kept = [hit for hit in hits if (hit.relevance or 0.0) >= least]
         return sorted(kept, key=lambda hit: -round(hit.score, 9)) if by_relevance else kept
 
     def find_moments(

@@ -112,7 +112,8 @@ async def _hits(service: Service, request: SearchRequest) -> dict[str, Any]:
             min_relevance=request.min_relevance,
         )
 
-    return {"hits": [hit.to_dict() for hit in await service.short(search)]}
+    run = service.short if request.min_relevance is None else service.long  # a matcher may be loaded
+    return {"hits": [hit.to_dict() for hit in await run(search)]}
 
 
 @router.get("/search")

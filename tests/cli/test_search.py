@@ -340,6 +340,8 @@ def test_hits_show_their_relevance_if_it_is_known(run, photos, monkeypatch):
     assert "red.png" not in out
     nothing = run("search", "a blue thing", "--min-relevance", "1").out
     assert "Nothing found: 4 hits have less than the relevance 1; the best has 0.99." in nothing
+    by_image = run("search", "--image", photos / "blue.png", "--min-relevance", "1")
+    assert (by_image.code, by_image.err) == (0, "") and "hits have less than the relevance 1" in by_image.out
 
 
 def test_ask_says_what_is_not_relevant(run, photos, monkeypatch):

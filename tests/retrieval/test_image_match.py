@@ -1,12 +1,16 @@
 """A search with a threshold asks a matcher; one without a threshold asks none."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from florence_rag.context import Context, LazyValue, Models, loaded
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, MediaError
 from florence_rag.image_store import ImageStore
 from florence_rag.retrieval import relevance
 from florence_rag.retrieval.config import RetrievalConfig
+from florence_rag.retrieval.grouping import first_groups
 from florence_rag.retrieval.image_match import could_reach, match_images
 from florence_rag.retrieval.query import Query, QueryPart, to_query
 from florence_rag.retrieval.relevance import Calibration
@@ -68,17 +72,50 @@ def test_with_a_threshold_a_matcher_decides_and_ranks(retriever, matcher):
 def test_fused_ranks_stay_as_they_are(retriever, matcher, monkeypatch):
     monkeypatch.setattr(relevance, "_calibrations", dict)
     plain = retriever.search("blue", group=False)
-    hits = retriever.search("blue", group=False, min_relevance=1e-9)
+    hits = retriever.search("blue", group=False, min_relevance=0)
     assert [(hit.id, hit.score) for hit in hits] == [(hit.id, hit.score) for hit in plain] and matcher.seen == 3
 
 
-def test_a_matcher_judges_as_many_hits_as_the_depth_says(retriever, matcher):
-    for depth in (0, 1, 3):
-        retriever.config, matcher.seen = RetrievalConfig(match_depth=depth), 0
-        hits = retriever.search("green", group=False, min_relevance=0.4)
-        assert (len(hits), matcher.seen) == (3 - depth, depth)
+@pytest.mark.parametrize(("depth", "k", "seen"), [(0, 1, 0), (1, 1, 1), (1, 2, 2), (2, 1, 2), (8, 1, 3)])
+def test_a_matcher_judges_as_many_hits_as_are_asked_for_and_no_other_image_is_found(retriever, matcher, depth, k, seen):
+    retriever.config = RetrievalConfig(match_depth=depth)
+    hits = retriever.search("green", k, group=False, min_relevance=0.4)
+    assert (len(hits), matcher.seen) == (k if depth == 0 else 0, seen)
+
+
+def test_a_match_depth_is_not_negative():
     with pytest.raises(InputError, match="match_depth"):
         RetrievalConfig(match_depth=-1)
+
+
+def test_the_clips_of_a_video_count_as_one_hit():
+    clips = [Hit(f"v{n}", "clip", "/v.mp4", Locator(), 1.0) for n in range(9)]
+    images = [Hit(name, "image", f"/{name}", Locator(), 0.5) for name in COLORS]
+    assert [hit.id for hit in first_groups([*clips, *images], 3)] == ["v0", "v1", "v2", "v3", "red", "red-blue"]
+
+
+def test_what_is_not_judged_in_time_is_left_out_with_a_warning(caplog):
+    class SlowMatcher(ColorVQA):
+        def match(self, frames, texts):
+            time.sleep(0.02)
+            return super().match(frames, texts)
+
+    hits = [replace(hit(relevance=0.5), id=str(number)) for number in range(9)]
+    found = match_images(hits, "blue", loaded(SlowMatcher()), lambda _: (frame("blue"),), budget_ms=1)
+    assert [each.id for each in found] == ["0", "1", "2", "3"] and "4 of 9 images were judged in time" in caplog.text
+
+
+def test_a_hit_without_relevance_ranks_by_that_which_its_match_gives_it():
+    unknown = replace(hit(relevance=0.0), score=0.0)
+    (judged,) = match_images([unknown], "blue", loaded(ColorVQA()), lambda _: (frame("blue"),), by_relevance=True)
+    assert judged.score == judged.relevance > 0.4
+
+
+def test_a_hit_whose_image_is_gone_keeps_its_relevance():
+    def load(_):
+        raise MediaError("gone")
+
+    assert match_images([hit(relevance=0.5)], "blue", loaded(ColorVQA()), load) == [hit(relevance=0.5)]
 
 
 def test_what_is_unwanted_fits_less(retriever):
