@@ -94,7 +94,7 @@ class NumpyTextEncoder:
     def __init__(self, weights: Weights, settings: TextNetworkSettings) -> None:
         self._settings = settings
         names = _NAMES[settings.network]
-        self._tokens, self._positions = weights.stored(names.tokens), weights.tensor(names.positions)
+        self._tokens, self._positions = weights.rows(names.tokens), weights.tensor(names.positions)
         self._blocks = read_blocks(
             weights,
             names.block,
@@ -108,7 +108,7 @@ class NumpyTextEncoder:
 
     def __call__(self, ids: Sequence[int], attended: int | None = None) -> Array:
         """Embed the token ids of one text as (D,) float32; only the first `attended` ones are attended to."""
-        x = self._tokens[list(ids)].astype(np.float32) + self._positions[: len(ids)]
+        x = self._tokens[ids] + self._positions[: len(ids)]
         mask = self._mask(len(ids), attended)
         for block in self._blocks:
             x = block(x, mask)
