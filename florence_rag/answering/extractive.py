@@ -4,8 +4,9 @@ The score of a sentence is the share of the question's terms that it contains, i
 forms of irregular verbs: "is led by" answers "who leads". Of equally good sentences, that with most names of the
 question wins, then that with most terms outside of compounds ("attention" before "self-attention"), then the shortest.
 To "how many heads ...?", a sentence answers only if it counts heads; to a question for a size, a time, a reason or a
-person, only if it has a number, a time, a word such as "because", or a name, and does not begin with a pronoun ("we
-built"). Of any other sentence, only words overlap: half of the share is left, and it comes after an equally good one.
+person, only if it has a number, a time, a word such as "because", or a name. Names of places ("in Paris") do not count,
+and no names do if a pronoun stands for whoever did it ("we built"). Of any other sentence, only words overlap: half of
+the share is left, and it comes after an equally good one.
 """
 
 import heapq
@@ -50,7 +51,12 @@ _ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
     ),
 )
 """What a question asks for, and what a sentence that answers it contains."""
-_PRONOUN = regex.compile(r"\A(?:I|[Ww]e|[Tt]hey|[Hh]e|[Ss]he|[Ii]t)\b")
+_PRONOUN = regex.compile(
+    r"\A(?:I|[Ww]e|[Tt]hey|[Hh]e|[Ss]he|[Ii]t)\b"
+    r"(?!,? \p{Lu}| (?:is|are|was|were|(?:has|have|had) been) [^,;]{1,60}?\bby (?:\w+ ){0,3}\p{Lu})"
+)
+"""A pronoun that stands for whoever did it: not that of "He, Mozart, ..." or "It was built by Eiffel"."""
+_PLACE = regex.compile(r"\b(?:in|at|near)(?: \p{Lu}[\p{L}'’-]+)+")  # noqa: RUF001
 _COMPOUND = regex.compile(r"(?<!\w)\w++(?:-\w++)+")  # possessive: a long word would be tried from each letter
 _WHO = regex.compile(r"\bwho(?:m|se)?\b")
 _NAME = regex.compile(r"(?:\A|(?<=[\p{Ll}\d,;:] ))\p{Lu}[\p{L}'’-]+")  # noqa: RUF001
@@ -161,9 +167,10 @@ def _base(word: str) -> str:
 def _names(sentence: str, terms: Sequence[str]) -> bool:
     """Return whether a sentence may name somebody: it has a name that the question does not have.
 
-    One without letters in lower case does not tell, and one that begins with a pronoun names nobody.
+    One without letters in lower case does not tell. Neither places ("in Paris") nor sentences about what a pronoun did
+    name anybody.
     """
-    names = {word for name in _NAME.findall(sentence) for word in words(name)} - STOP_WORDS
+    names = {word for name in _NAME.findall(_PLACE.sub(" ", sentence)) for word in words(name)} - STOP_WORDS
     if _PRONOUN.match(sentence):
         return False
     return sentence.upper() == sentence or not set(map(stem, names)) <= set(map(stem, terms))

@@ -148,6 +148,13 @@ def test_long_paragraphs_are_joined_across_all_their_lines():
         ("Who built the tower of Marlo?", "The tower of Marlo was built of stone.", "Ada built the tower."),
         ("How old is the bridge?", "The old bridge is old.", "The bridge is 90 years old."),
         ("Who built the tower?", "We built the tower of Marlo.", "Ada was the one who built that old tower of Marlo."),
+        ("Who built the tower?", "The tower was built of iron in Paris.", "It was built by Gustave Eiffel as a tower."),
+        (
+            "Who built the tower?",
+            "It is a tower built by hand in Paris.",
+            "He, Gustave Eiffel, built the tower.",
+        ),
+        ("Who edited the genes?", "They edited the genes of Nana and Lulu.", "He Jiankui edited the genes."),
     ],
 )
 def test_a_sentence_of_another_kind_than_the_question_is_not_sure(question, wrong, right):
@@ -187,6 +194,8 @@ def test_a_text_without_spaces_takes_no_longer_than_another():
     [
         ("What is an attention function?", "An attention function maps a query to an output."),
         ("Who built the tower?", "The tower was built by Ida Storm."),
+        ("who painted it", "It was painted by Rembrandt."),
+        ("Who designed the tower?", "It has been designed in 1887 by the engineer Gustave Eiffel as a tower."),
         ("When does the market open?", "The market opens every morning."),
         ("Why is the bridge closed?", "The bridge is closed because of works."),
         ("How long is the bridge?", "The bridge is one hundred meters long."),
