@@ -275,6 +275,16 @@ class IndexingCommand(EmbeddingCommand):
         """Return how models are loaded, with those that are missing reported before the embedder is loaded."""
         return replace(super().model_options(), fetch_first=True, caption_px=self.caption_px)
 
+    def can_scale_captions(self, rag: "FlorenceRAG") -> bool:
+        """Return whether --caption-px would make captions faster."""
+        from florence_rag.models.registry import CARDS, find_model
+
+        embedder = CARDS.get(rag.models.embedder.info.name)
+        captioner = self.captioner or (embedder.default_captioner if embedder else None)
+        if self.caption_px is not None or captioner in (None, "never"):
+            return False
+        return find_model(captioner, "describe").family == "florence-2"
+
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which create a missing database."""
         from florence_rag.chunking import ChunkingConfig

@@ -75,20 +75,21 @@ class Index(IndexingCommand):
         listed = read_list(self.files_from)
         require_paths(paths)  # reports a missing path before a model is downloaded
         settings = self.settings() | {"index_type": self.index_type, "vector_dtype": self.vector_dtype}
-        show = show_progress(events=self.events, profile=self.profile)
-        with self.open_rag(self.model, **settings) as rag, show as progress:
-            report = rag.add(
-                *paths,
-                listed=listed,
-                columns=Columns(self.image_column, self.caption_column),
-                prune=self.prune,
-                retry=self.retry,
-                near_duplicates=self.near_duplicates,
-                words=self.words,
-                follow_links=self.follow_links,
-                progress=progress,
-                engine=self._ray_engine(rag) if self.engine == "ray" else None,
-            )
+        with self.open_rag(self.model, **settings) as rag:
+            scale = self.can_scale_captions(rag)
+            with show_progress(events=self.events, profile=self.profile, can_scale_captions=scale) as progress:
+                report = rag.add(
+                    *paths,
+                    listed=listed,
+                    columns=Columns(self.image_column, self.caption_column),
+                    prune=self.prune,
+                    retry=self.retry,
+                    near_duplicates=self.near_duplicates,
+                    words=self.words,
+                    follow_links=self.follow_links,
+                    progress=progress,
+                    engine=self._ray_engine(rag) if self.engine == "ray" else None,
+                )
         self.print(report.to_dict(), report_to_text(report, list_skipped=self.verbose))
         if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
             places = ", ".join(paths or [str(self.files_from)])
@@ -141,7 +142,7 @@ class Watch(IndexingCommand):
         require_paths(self.folders)
         with self.open_rag(self.model, **self.settings()) as rag:
             try:
-                with show_progress() as progress:
+                with show_progress(can_scale_captions=self.can_scale_captions(rag)) as progress:
                     reports = rag.watch(
                         *self.folders,
                         near_duplicates=self.near_duplicates,

@@ -37,12 +37,12 @@ STAGES = {
 
 
 @contextmanager
-def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Report]:
+def show_progress(*, events: bool = False, profile: bool = False, can_scale_captions: bool = False) -> Iterator[Report]:
     """Yield a callback for the progress of `FlorenceRAG.add`.
 
     On a terminal it draws a bar; elsewhere it prints nothing, apart from one line if captions take long. With events it
     prints lines of JSON to standard error instead, about one per second. With profile it prints in the end how busy
-    each stage was.
+    each stage was. The line on captions suggests to scale their images only if the captioner can, and does not yet.
     """
     latest: list[Progress] = []
     notices: list[str] = []
@@ -54,7 +54,7 @@ def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Re
                 console.print(plain(words_notice(step)))
             latest[:] = [step]
             report(step)
-            if not events and not notices and (notice := captions_notice(step)):
+            if not events and not notices and (notice := captions_notice(step, can_scale_captions)):
                 notices.append(notice)
                 console.print(plain(notice), soft_wrap=True)  # the command stays in one piece
 
@@ -103,15 +103,16 @@ def left_s(step: Progress) -> float | None:
     return round(step.elapsed_s / step.files_done * (step.files_total - step.files_done), 1)
 
 
-def captions_notice(step: Progress) -> str:
+def captions_notice(step: Progress, can_scale_captions: bool) -> str:
     """Return how long a run still takes, and how to do without captions, if these are what takes long; "" otherwise."""
     left = left_s(step)
     if step.bottleneck != "caption" or step.elapsed_s < _NOTICE_AFTER_S or left is None or left < _NOTICE_LEFT_S:
         return ""
+    scaled = ", or, for a third of the time, florence-rag index PATH --caption-px 384" if can_scale_captions else ""
     return (
         f"About {ceil(left / 60)} minutes are left for {step.files_total - step.files_done} files, most of it for "
-        "captions. To do without them, stop; finished files are kept. Then: florence-rag index PATH --captioner never, "
-        "or, for a third of the time with Florence-2, florence-rag index PATH --caption-px 384"
+        "captions. To do without them, stop; finished files are kept. Then: florence-rag index PATH --captioner never"
+        f"{scaled}"
     )
 
 

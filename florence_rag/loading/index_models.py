@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from florence_rag.context import Models
+from florence_rag.errors import ModelError
 from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
 from florence_rag.loading.model_options import ModelOptions
@@ -43,6 +44,8 @@ def load_models(names: ModelNames, options: ModelOptions | None = None, *, index
     florence2 = [card for card in (captioner, vqa) if card and card.family == "florence-2"]
     upcoming = [card for card in (text_embedder, captioner if indexing else None) if card]
     loader = ModelLoader(options, upcoming=upcoming)
+    if loader.options.caption_px is not None and not captioner:
+        raise ModelError("caption_px needs a captioner: name one, such as 'florence-2-base', or leave caption_px out")
     if indexing and loader.options.fetch_first:
         loader.require(loaders.EMBEDDER, embedder)
         if captioner:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from florence_rag.perception.caption_size import check_caption_px
 from florence_rag.redaction import keep_secret
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class ModelOptions:
         backend: "torch", "compile", "openvino" or "onnx": the engine of the embedder's image encoder.
         too_long: Whether an embedder truncates texts longer than its limit ("truncate") or raises an error ("error").
         detection_threshold: The lowest confidence of a detection, in [0, 1], for detectors that report one.
-        caption_px: The side in pixels to which Florence-2 scales images that it captions, at most the usual 768.
+        caption_px: The side in pixels to which Florence-2 scales images that it captions: a multiple of 32, at most
+            the usual 768. It is a ModelError for other captioners, and without one.
         azure_endpoint: The address of an Azure AI Vision resource.
         azure_key: The key of that resource.
         azure_token: A Microsoft Entra token, instead of the key.
@@ -53,6 +55,8 @@ class ModelOptions:
     openai_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.caption_px is not None:
+            check_caption_px(self.caption_px)
         keep_secret(self.azure_key, self.azure_token, self.openai_key)
 
     @classmethod

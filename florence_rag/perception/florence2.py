@@ -20,6 +20,7 @@ from florence_rag.batching import batched
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Detection, TextRegion, VQAResult
 from florence_rag.perception.beam_cache import BeamCache, share_cross_attention
+from florence_rag.perception.caption_size import check_caption_px
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
 from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
 from florence_rag.text_arguments import check_query_text, check_question
@@ -68,7 +69,7 @@ class Florence2(TransformersModel):
             raise ModelError(f"the language model of {name!r} is a {kind}; that of a Florence-2 is a bart")
         super().__init__(model, processor, name=name)
         share_cross_attention(model.model.language_model.decoder)
-        self._caption_processor = self._at_size(caption_px) if caption_px else processor
+        self._caption_processor = processor if caption_px is None else self._at_size(caption_px)
         self._caption_prompt = _CAPTION_PROMPTS[detail]
         self._question_prompt = question_prompt
         self._beams = beams
@@ -188,8 +189,7 @@ class Florence2(TransformersModel):
         """Return a processor that scales images to squares of this size."""
         stride = math.prod(self._model.config.vision_config.patch_stride)
         usual_px = self._processor.image_processor.size["height"]
-        if side_px % stride or not 0 < side_px <= usual_px:
-            raise InputError(f"caption_px is {side_px}; give a multiple of {stride} of at most {usual_px}")
+        check_caption_px(side_px, stride, usual_px)
         processor = copy.copy(self._processor)
         processor.image_processor = copy.copy(processor.image_processor)
         processor.image_processor.size = {"height": side_px, "width": side_px}

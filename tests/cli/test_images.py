@@ -1,12 +1,15 @@
 """florence-rag describe and detect."""
 
 import base64
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from florence_rag.cli.index import Index
 from florence_rag.errors import ModelError
 from florence_rag.loading.loaders import CAPTIONER, DETECTOR
+from florence_rag.models.registry import DEFAULT
 from florence_rag.perception.base import Detection
 from florence_rag.testing import ScriptedCaptioner, color_frame
 from tests.loading.stand_ins import stand_in
@@ -76,6 +79,33 @@ def test_the_size_of_captioned_images_reaches_the_captioner(run, files, tmp_path
     monkeypatch.chdir(tmp_path)
     outcome = run(*command, files[0], "--captioner", "florence-tiny", "--caption-px", "384", "--offline")
     assert outcome.code == 1 and "caption_px is for Florence-2" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--caption-px", "384"], "caption_px needs a captioner"),
+        (["--caption-px", "385", "--captioner", "never"], "caption_px is 385; give a multiple of 32 of at most 768"),
+    ],
+)
+def test_a_size_that_no_captioner_uses_is_an_error(run, files, tmp_path, options, message):
+    outcome = run("index", files[0], "--model", "florence-tiny", "--db", str(tmp_path / "a.db"), *options)
+    assert outcome.code == 1 and message in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("captioner", "side_px", "expected"),
+    [
+        (None, None, True),
+        ("florence-2-large", None, True),
+        (None, 384, False),
+        ("never", None, False),
+        ("florence-tiny", None, False),
+    ],
+)
+def test_smaller_images_are_suggested_to_captioners_that_can_scale_them(captioner, side_px, expected):
+    rag = SimpleNamespace(models=SimpleNamespace(embedder=SimpleNamespace(info=SimpleNamespace(name=DEFAULT))))
+    assert Index(captioner=captioner, caption_px=side_px).can_scale_captions(rag) is expected
 
 
 def test_describe_without_files_is_a_usage_error(run):

@@ -39,7 +39,8 @@ def test_a_run_that_captions_for_long_says_once_how_to_do_without(monkeypatch):
     steps = [Progress(done, 100, done, "/a.jpg", 0, done * 8.0, {"caption": 0.9, "embed": 0.1}) for done in range(1, 6)]
     text = written(monkeypatch, False, *steps)
     assert text.startswith("About 13 minutes are left for 97 files, most of it for captions.")
-    assert text.count("--captioner never") == 1
+    assert text.count("--captioner never") == 1 and "--caption-px" not in text
+    assert "--caption-px 384" in written(monkeypatch, False, *steps, can_scale_captions=True)
     quick = [Progress(done, 5, done, "/a.jpg", 0, done * 8.0, {"caption": 0.9}) for done in range(1, 6)]
     assert written(monkeypatch, False, *quick) == ""
     others = [Progress(done, 100, done, "/a.jpg", 0, done * 8.0, {"ocr": 0.9, "caption": 0.1}) for done in range(1, 6)]

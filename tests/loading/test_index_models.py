@@ -37,6 +37,12 @@ def test_a_wrong_name_is_an_error_before_anything_is_loaded(monkeypatch, names):
 
 
 @pytest.mark.parametrize("name", [None, "never"])
+def test_a_size_of_captioned_images_needs_a_captioner(name):
+    with pytest.raises(ModelError, match="caption_px needs a captioner"):
+        load_models(ModelNames(TINY, captioner=name), ModelOptions(offline=True, caption_px=384))
+
+
+@pytest.mark.parametrize("name", [None, "never"])
 def test_a_role_without_a_name_stays_empty(colors, name):
     models = load_models(ModelNames(TINY, captioner=name, detector=name, action_recognizer=name), OPTIONS)
     filled = [role for role, model in vars(models).items() if model is not None]

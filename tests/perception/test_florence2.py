@@ -227,7 +227,8 @@ def test_the_positions_of_the_model_limit_an_output(folder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}, {"caption_px": 20}, {"caption_px": 48}],
+    [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}]
+    + [{"caption_px": side_px} for side_px in (0, 20, 48, 16.0, True)],
 )
 def test_wrong_settings_are_refused(folder, wrong):
     with pytest.raises(InputError):
