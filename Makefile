@@ -28,7 +28,7 @@ test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one pr
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BYTE_CODE)
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m slow --timeout 900 $(ARGS)
 
 test-server: $(VENV)/.dev ## Run the tests of databases on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
 	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 4 $(SERVER_TESTS) $(ARGS)
