@@ -11,9 +11,9 @@ import numpy as np
 
 from florence_rag.models.numpy_coswin import NumpyCoSwin
 from florence_rag.models.numpy_layers import (
-    ACTIVATIONS,
     TRANSFORMERS_BLOCK,
     Array,
+    FeedForward,
     Weights,
     attend,
     convolve,
@@ -64,7 +64,7 @@ class _VisionTransformer:
 
     def __init__(self, weights: Weights, settings: ImageNetworkSettings) -> None:
         (layers,), (heads,) = settings.layers, settings.heads
-        self._eps, self._heads, self._activate = settings.eps, heads, ACTIVATIONS[settings.activation]
+        self._eps, self._heads = settings.eps, heads
         self._patches = weights.layer("vision_model.embeddings.patch_embedding")
         self._positions = weights.tensor("vision_model.embeddings.position_embedding.weight")
         self._blocks = read_blocks(
@@ -114,9 +114,9 @@ class _SiglipEncoder(_VisionTransformer):
         self._query = weights.tensor(f"{head}probe")[0]
         in_proj = [np.split(weights.tensor(f"{head}attention.in_proj_{part}"), 3) for part in ("weight", "bias")]
         self._qkv = [*zip(*in_proj, strict=True)]
-        self._out, self._head_norm, self._fc1, self._fc2 = (
-            weights.layer(head + name) for name in ("attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2")
-        )
+        self._out = weights.layer(f"{head}attention.out_proj")
+        mlp = (head + name for name in ("layernorm", "mlp.fc1", "mlp.fc2"))
+        self._feed_forward = FeedForward(weights, *mlp, eps=settings.eps, activation=settings.activation)
 
     def __call__(self, pixels: Array) -> Array:
         x = self._run_blocks(self._embed_patches(pixels) + self._positions)
@@ -125,6 +125,4 @@ class _SiglipEncoder(_VisionTransformer):
     def _pool(self, x: Array) -> Array:
         """(L, C) -> (1, C)."""
         query, key, value = (linear(of, layer) for of, layer in zip((self._query, x, x), self._qkv, strict=True))
-        pooled = linear(attend(query, key, value, self._heads), self._out)
-        hidden = self._activate(linear(normalize(pooled, self._head_norm, self._eps), self._fc1))
-        return pooled + linear(hidden, self._fc2)
+        return self._feed_forward(linear(attend(query, key, value, self._heads), self._out))

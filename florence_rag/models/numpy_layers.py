@@ -188,6 +188,20 @@ TRANSFORMERS_BLOCK = BlockNames(
 """The names in CLIP and SigLIP of transformers."""
 
 
+class FeedForward:
+    """A layer norm and an MLP of two layers, given by their names, with the residual."""
+
+    def __init__(self, weights: Weights, norm: str, fc1: str, fc2: str, *, eps: float, activation: str) -> None:
+        self._norm, self._fc1, self._fc2 = map(weights.layer, (norm, fc1, fc2))
+        self._eps = eps
+        self._activate = ACTIVATIONS[activation]
+
+    def __call__(self, x: Array) -> Array:
+        """(..., C) -> (..., C)."""
+        hidden = self._activate(linear(normalize(x, self._norm, self._eps), self._fc1))
+        return x + linear(hidden, self._fc2)
+
+
 class Block:
     """A pre-norm transformer block.
 
@@ -203,13 +217,12 @@ class Block:
     def __init__(
         self, weights: Weights, prefix: str, names: BlockNames, *, heads: int, eps: float, activation: str
     ) -> None:
-        self._norm1, self._out, self._norm2, self._fc1, self._fc2 = (
-            weights.layer(prefix + name) for name in (names.norm1, names.out, names.norm2, names.fc1, names.fc2)
-        )
+        self._norm1, self._out = weights.layer(prefix + names.norm1), weights.layer(prefix + names.out)
+        mlp = (prefix + name for name in (names.norm2, names.fc1, names.fc2))
+        self.feed_forward = FeedForward(weights, *mlp, eps=eps, activation=activation)
         self._qkv = [weights.layer(prefix + name) for name in names.qkv]
         self._heads = heads
         self._eps = eps
-        self._activate = ACTIVATIONS[activation]
 
     def __call__(self, x: Array, mask: Array | None = None) -> Array:
         """(..., L, C), mask added to the logits (..., heads, L, L) -> (..., L, C)."""
@@ -224,11 +237,6 @@ class Block:
         parts = [part for layer in self._qkv for part in np.split(linear(x, layer), 3 // len(self._qkv), axis=-1)]
         query, key, value = parts
         return linear(attend(query, key, value, self._heads, mask), self._out)
-
-    def feed_forward(self, x: Array) -> Array:
-        """(..., C) -> (..., C), with the residual."""
-        hidden = self._activate(linear(normalize(x, self._norm2, self._eps), self._fc1))
-        return x + linear(hidden, self._fc2)
 
 
 def read_blocks(
