@@ -85,7 +85,8 @@ def with_match(hit: Hit, match: float, by_relevance: bool = False) -> Hit:
 
 def could_reach(hit: Hit, least: float) -> bool:
     """Return whether a hit has this relevance, or could have it if a matcher found that its image fits perfectly."""
-    return (_pool(hit.relevance or _PRIOR, 1.0) if is_judged_by_image(hit) else hit.relevance or 0.0) >= least
+    best = _pool(hit.relevance or _PRIOR, 1.0) if is_judged_by_image(hit) else 0.0
+    return max(hit.relevance or 0.0, best) >= least
 
 
 def clipped(probability: float, least: float) -> float:

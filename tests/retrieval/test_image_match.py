@@ -149,6 +149,10 @@ def test_a_hit_that_even_a_perfect_match_leaves_below_the_threshold_is_not_judge
         )
 
 
+def test_a_certain_hit_has_any_threshold_without_a_matcher():
+    assert could_reach(hit(relevance=1.0), 1.0)
+
+
 def test_a_hit_is_judged_by_its_best_frame():
     def load(_):
         return tuple(map(frame, COLORS))
