@@ -23,9 +23,10 @@ from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter, with_vectors
 from florence_rag.retrieval.background import BackgroundSample
+from florence_rag.retrieval.branches import by_phrase, by_terms, by_text_vector, by_vector
 from florence_rag.retrieval.config import RetrievalConfig
-from florence_rag.retrieval.evidence import Phrase, QueryTerms
-from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions, replace_fields
+from florence_rag.retrieval.evidence import QueryTerms
+from florence_rag.retrieval.fusion import RetrievalBranch, fuse, rank_regions, replace_fields
 from florence_rag.retrieval.grouping import count_groups, first_groups, group_hits, temporal_nms
 from florence_rag.retrieval.heat_map import occlusion_map
 from florence_rag.retrieval.image_match import could_reach, match_images
@@ -38,8 +39,6 @@ from florence_rag.retrieval.relevance import (
     calibrations_in,
     usual_min_relevance,
     weigh_cosines,
-    weigh_distances,
-    weigh_terms,
 )
 from florence_rag.retrieval.request import (
     MAX_COUNT,
@@ -51,7 +50,6 @@ from florence_rag.retrieval.request import (
 )
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
-from florence_rag.tokenize import content_words
 from florence_rag.types import KINDS, Hit, Kind, middle_frame
 from florence_rag.validation import validate_arguments
 
@@ -68,9 +66,6 @@ A caption says what happens, while the frames mostly show who and where.
 _MOMENT_OVERSAMPLE = 4
 _MATCH_MS = 30_000.0
 """The time for the images of a search with a threshold, if the configuration has no limit."""
-_PHRASE_PROBABILITY = 0.5
-"""The probability that a hit is right because it contains the whole query, whatever else speaks for it."""
-_OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
 
 
 @validate_arguments
@@ -307,32 +302,19 @@ class Retriever:
         images = rank_regions(images) if query.text else images
         embedder, found = self._context.models.embedder.info, [*images, *passages]
         relevance = weigh_cosines(vector, found, embedder, self._sample, self.calibrations)
-        by_look = [_by_vector(hit, "visual similarity", relevance[hit.id]) for hit in images]
-        yield RetrievalBranch(config.image_weight, by_look, "image")
-        in_text = [_by_vector(hit, "text similarity", relevance[hit.id]) for hit in passages]
-        yield RetrievalBranch(config.text_weight, in_text, "text")
+        yield RetrievalBranch(config.image_weight, by_vector(images, "visual similarity", relevance), "image")
+        yield RetrievalBranch(config.text_weight, by_vector(passages, "text similarity", relevance), "text")
         if query.text:
-            by_terms = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
-            matches = _by_terms(by_terms, query.text)
+            matching = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
+            matches = by_terms(matching, query.text)
             yield RetrievalBranch(config.bm25_weight, matches, "bm25")
-            by_meaning = []
+            similar = []
             if text_vector is not None:
-                by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
-            yield RetrievalBranch(config.text_dense_weight, self._by_meaning(by_meaning), "text_dense")
-            candidates = [*(match.hit for match in matches), *by_terms, *by_meaning, *images, *passages]
+                similar = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
+            yield RetrievalBranch(config.text_dense_weight, by_text_vector(similar, self._sample), "text_dense")
+            candidates = [*(match.hit for match in matches), *matching, *similar, *images, *passages]
             for text in query.texts:
-                yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, text), "phrase")
-
-    def _by_meaning(self, hits: Sequence[Hit]) -> list[RankedHit]:
-        if not hits:
-            return []
-        distances = self._sample.of_text_vectors().distances(np.array([hit.score for hit in hits]))
-        return [
-            RankedHit(
-                hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}", probability, hit.score
-            )
-            for hit, probability in zip(hits, weigh_distances(distances).tolist(), strict=True)
-        ]
+                yield RetrievalBranch(config.phrase_weight, by_phrase(candidates, text), "phrase")
 
     def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:
         row: np.ndarray = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]
@@ -346,44 +328,6 @@ class Retriever:
 
 def _branch_of(hit: Hit) -> str:
     return "image" if hit.kind in VISUAL_KINDS else "text"
-
-
-def _by_vector(hit: Hit, evidence: str, probability: float) -> RankedHit:
-    # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
-    reason = f"{evidence} {hit.score:.2f}" if hit.score > 0 else ""
-    return RankedHit(hit, 1.0, reason, probability, hit.score)
-
-
-def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:
-    """Return each hit with the share of the query's terms in it, without hits that share only stop words.
-
-    A hit that has the query's own spellings comes before one that differs in accents.
-    """
-    terms = QueryTerms(text)
-    matches = [(hit, match) for hit in hits if (match := terms.match(hit.content))]
-    matches.sort(key=lambda pair: -pair[0].score * (1 + pair[1].same_spelling))
-    evidence = weigh_terms(len(terms), [match for _, match in matches])
-    return [
-        RankedHit(
-            hit,
-            match.coverage * (spelling := _OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
-            f"matched terms: {', '.join(match.found)}" if match.found else "",
-            weighed.probability * spelling,
-            term_share=weighed.share,
-        )
-        for (hit, match), weighed in zip(matches, evidence, strict=True)
-    ]
-
-
-def _by_phrase(hits: list[Hit], text: str) -> list[RankedHit]:
-    """Return the hits that contain the phrase; a single word counts only in OCR text, as BM25 rewards it elsewhere."""
-    phrase, several = Phrase(text), len(content_words(text)) > 1
-    found = [(hit, phrase.find(hit.content if several else hit.ocr)) for hit in {hit.id: hit for hit in hits}.values()]
-    return [
-        RankedHit(hit, evidence=f'contains "{spelled}"', probability=_PHRASE_PROBABILITY)
-        for hit, spelled in found
-        if spelled
-    ]
 
 
 def _lower_mentions(hits: list[Hit], unwanted: Mapping[str, float]) -> list[Hit]:
