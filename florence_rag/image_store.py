@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ from florence_rag.sources.limited import limit_errors_named
 from florence_rag.text_arguments import to_path
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 from florence_rag.workers import Limits
+
+LoadFrames = Callable[[Hit], Sequence[Frame]]
+"""Reads the frames of a hit again, as `ImageStore.frames` does: () for a passage. It may raise MediaError."""
 
 Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
 """Returns the origin of an image, as a hit, and its frames; of several, the middle one stands for the image."""

@@ -1,11 +1,12 @@
 """What both ways to answer share: the search protocol, evidence, relevance, and checks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from florence_rag.context import LazyValue
 from florence_rag.errors import MediaError
+from florence_rag.image_store import LoadFrames
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
 from florence_rag.retrieval.image_match import match_images
@@ -18,9 +19,6 @@ NOT_A_QUESTION = "This is not a question."
 _MAX_CONSIDERED = 3
 _MIN_TERM_SHARE = 0.2
 """The share of the query's terms with which a hit may answer, whatever its relevance."""
-
-LoadFrames = Callable[[Hit], tuple[Frame, ...]]
-"""Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
 
 
 class Search(Protocol):
@@ -83,7 +81,7 @@ def not_found(hits: Sequence[Hit], least: float) -> Answer:
     return Answer(text, None, status="not_found", considered=tuple(map(Citation.of, best)))
 
 
-def frames_or_skip(load_frames: LoadFrames, hit: Hit) -> tuple[Frame, ...]:
+def frames_or_skip(load_frames: LoadFrames, hit: Hit) -> Sequence[Frame]:
     """Return the frames of a hit; log a warning and return () if they cannot be read."""
     try:
         return load_frames(hit)

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, frames_or_skip, not_found, split_by_match
+from florence_rag.answering.base import Search, frames_or_skip, not_found, split_by_match
 from florence_rag.context import LazyValue
 from florence_rag.errors import MissingExtraError, ModelError, first_line
+from florence_rag.image_store import LoadFrames
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
 from florence_rag.perception.base import Matcher

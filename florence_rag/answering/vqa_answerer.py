@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from florence_rag.answering.base import (
     NOT_A_QUESTION,
     Evidence,
-    LoadFrames,
     Search,
     frames_or_skip,
     not_found,
@@ -27,6 +26,7 @@ from florence_rag.answering.base import (
 from florence_rag.answering.extractive import best_quotes, inscriptions, sentences
 from florence_rag.answering.question_detection import is_question
 from florence_rag.context import LazyValue
+from florence_rag.image_store import LoadFrames
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, Reranker, VisualQA, knows
 from florence_rag.retrieval.image_match import clipped, is_judged_by_image, with_match

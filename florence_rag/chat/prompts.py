@@ -11,11 +11,12 @@ from typing import Any
 
 from PIL import Image
 
-from florence_rag.answering.base import LoadFrames, frames_or_skip
+from florence_rag.answering.base import frames_or_skip
 from florence_rag.answering.budget import MIN_PIXELS, Budget
 from florence_rag.answering.llm import INSTRUCTION
 from florence_rag.chat.turn import Turn
 from florence_rag.errors import ModelError
+from florence_rag.image_store import LoadFrames
 from florence_rag.jpeg import to_jpeg
 from florence_rag.types import Frame, Hit, middle_frame
 from florence_rag.untrusted_text import Fence, neutralize, one_line, place_to_text, quoted

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from florence_rag.context import LazyValue
+from florence_rag.image_store import LoadFrames
 from florence_rag.perception.base import Matcher, MatcherReranker, knows
 from florence_rag.retrieval.query import Query, to_query
-from florence_rag.retrieval.reranking import LoadFrames, score_hits
+from florence_rag.retrieval.reranking import score_hits
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Hit
 

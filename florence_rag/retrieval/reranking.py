@@ -6,12 +6,13 @@ change places, among themselves, and each place keeps its score.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from florence_rag.batching import batched
 from florence_rag.errors import MediaError
+from florence_rag.image_store import LoadFrames
 from florence_rag.perception.base import Reranker
 from florence_rag.retrieval.query import Query, to_query
 from florence_rag.telemetry import get_logger
@@ -19,7 +20,6 @@ from florence_rag.types import Frame, Hit
 
 log = get_logger(__name__)
 
-LoadFrames = Callable[[Hit], Sequence[Frame]]
 _STEP = 4  # hits between two looks at the clock
 _LARGE_STEP = 16  # hits whose images are in memory together
 

@@ -19,9 +19,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.answering.base import LoadFrames
 from florence_rag.context import LazyValue
 from florence_rag.embedding.base import Embedder
+from florence_rag.image_store import LoadFrames
 from florence_rag.index.base import AnswerStore, CachedAnswer
 from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.tasks.question_normalization import question_key
@@ -72,7 +72,7 @@ class CachedVQA:
     def locating(self, load_frames: LoadFrames) -> LoadFrames:
         """Return a function that loads the frames of a hit and records where they come from."""
 
-        def load(hit: Hit) -> tuple[Frame, ...]:
+        def load(hit: Hit) -> Sequence[Frame]:
             frames = load_frames(hit)
             self.locate(frames, location_of(hit))
             return frames

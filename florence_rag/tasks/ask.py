@@ -4,13 +4,14 @@ import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from florence_rag.answering.base import NOT_A_QUESTION, LoadFrames, best_index
+from florence_rag.answering.base import NOT_A_QUESTION, best_index
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
 from florence_rag.answering.question_detection import is_question
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ImageInput
 from florence_rag.context import Context, LazyValue, loaded
 from florence_rag.errors import InputError
+from florence_rag.image_store import LoadFrames
 from florence_rag.index.base import AnswerStore, Filter, HasAnswerStore
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.perception.base import VisualQA, VQAResult

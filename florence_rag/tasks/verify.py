@@ -29,7 +29,7 @@ class _Evidence:
 
     citation: Citation
     passage: Sequence[Sentence]
-    load: Callable[[], tuple[Frame, ...]]
+    load: Callable[[], Sequence[Frame]]
     models: Models
 
     @cached_property
