@@ -149,8 +149,10 @@ class IngestRun:
 
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
+        marks = self._pending_words.pop(source.uri, ())
         if source.uri in self._begun and source.uri not in self._dropped:
-            if marks := self._pending_words.get(source.uri):
+            self._begun.discard(source.uri)
+            if marks:
                 # They come first and do not count to the limit, so that neither they nor the last part are lost.
                 parts = self.skipped.get(source.uri, [])
                 self.skipped[source.uri] = [*(Skipped(source.uri, mark) for mark in sorted(marks)), *parts]
