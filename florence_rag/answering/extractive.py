@@ -95,13 +95,13 @@ class Quote:
         text: The sentence.
         confidence: The share of the question's terms in it; of a question for a number, at least 0.6 if the sentence
             counts what is asked for, and else half of the share, because its words only overlap.
-        counts: Whether it counts that.
+        counts: How many words of what is asked for it counts: two of "how many attention heads" in "8 attention heads".
         ties: What decides between equal confidences, as the module describes: more is better.
     """
 
     text: str
     confidence: float
-    counts: bool = False
+    counts: int = 0
     ties: tuple[int, ...] = ()
 
 
@@ -133,8 +133,8 @@ def _quote(
     is_named: bool,
     names: Sequence[str],
 ) -> Quote:
-    share, counts = _share(terms, sentence), bool(counted) and _counts(sentence, counted)
-    is_answer = counts
+    share, counts = _share(terms, sentence), _counts(sentence, counted)
+    is_answer = counts > 0
     if not counted:
         said = _without_labels(sentence, terms)
         is_answer = all(each.search(said) for each in needed) and (not is_named or _names(sentence, terms))
@@ -191,16 +191,18 @@ def _counted(question: str) -> frozenset[str]:
     return frozenset(map(stem, named))
 
 
-def _counts(sentence: str, counted: frozenset[str]) -> bool:
-    """Return whether a number stands shortly before one of the words, or after its plural, as "layer 5" counts none."""
-    terms = words(_LABELS.sub(" ", _SECTION.sub("", sentence)))
+def _counts(sentence: str, counted: frozenset[str]) -> int:
+    """Return how many of the words have a number shortly before them, or after their plural: "layer 5" counts none."""
+    terms = words(_LABELS.sub(" ", _SECTION.sub("", sentence))) if counted else []
     numbers = [i for i, word in enumerate(terms) if word.isdecimal() or word in _NUMBERS]
-    places = [i for i, word in enumerate(terms) if stem(word) in counted]
-    return any(
-        0 < place - number <= 6 or (-2 <= place - number < 0 and stem(terms[place]) != terms[place])
-        for place in places
+    places = [(i, stem(word)) for i, word in enumerate(terms) if stem(word) in counted]
+    found = {
+        base
+        for place, base in places
         for number in numbers
-    )
+        if 0 < place - number <= 6 or (-2 <= place - number < 0 and base != terms[place])
+    }
+    return len(found)
 
 
 def sentences(passage: str) -> list[str]:

@@ -63,14 +63,15 @@ def test_without_a_common_term_nothing_is_sure():
     assert best_quotes("zebra", []) == []
 
 
-HEADS = """The Transformer uses multi-head attention in three different ways. In this work we employ h = 8 parallel
-attention layers, or heads. Reducing the number of heads hurts."""
+HEADS = """The Transformer uses multi-head attention in three different ways: in layers of attention. In this work
+we employ h = 8 parallel attention layers, or heads. Reducing the number of heads hurts."""
 
 
 @pytest.mark.parametrize(
     ("question", "text", "answer"),
     [
         ("How many heads does the transformer use?", HEADS, "In this work we employ h = 8 parallel"),
+        ("How many attention heads does it use?", HEADS, "In this work we employ h = 8 parallel"),
         ("how many people work there", "People work there. It employs nineteen people.", "It employs nineteen people."),
         ("Wie viele Räume hat die Schule?", "Die Schule hat Räume. Es gibt 12 Räume.", "Es gibt 12 Räume."),
         ("Combien de ponts a la ville ?", "La ville a des ponts. On voit 7 ponts.", "On voit 7 ponts."),
