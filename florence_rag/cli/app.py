@@ -7,6 +7,7 @@ inside the commands, so that `--help` of a command and wrong arguments are answe
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 from functools import cache
@@ -155,3 +156,5 @@ def main() -> None:
         if end.code in INTERRUPTED:
             end_at_once(end.code)
         raise
+    finally:
+        gc.freeze()  # otherwise the interpreter looks through all modules for garbage before it ends

@@ -5,9 +5,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-
-# pymilvus imports it in the first search, and several threads that search first at once break its import.
-import scipy.sparse  # type: ignore[import-untyped] # noqa: F401
 from pymilvus import DataType, MilvusClient
 from pymilvus.client.search_result import HybridHits
 from pymilvus.exceptions import ParamError

@@ -193,6 +193,9 @@ class Connection(StoreClient):
 
     def _search(self, request: VectorSearch) -> list[Row]:
         """Return the nearest rows, each with its id and its distance, as the store holds them."""
+        # pymilvus executes this module in its first search, and several threads that search first at once break that.
+        import scipy.sparse  # type: ignore[import-untyped] # noqa: F401
+
         query = request.query
         if isinstance(query, np.ndarray) and query.dtype == np.float32:
             query = query.tolist()  # pymilvus packs an array three times as slowly

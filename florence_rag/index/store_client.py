@@ -6,10 +6,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pymilvus import MilvusClient
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.address import Address
@@ -20,6 +19,9 @@ from florence_rag.index.schema import CollectionSpec, misfit, probe_rows, probe_
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
 from florence_rag.index.store_profile import SERVER, StoreProfile, server_profile
 from florence_rag.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 READ_S = 120.0
 WRITE_S = 600.0
@@ -126,6 +128,8 @@ class StoreClient:
 
     def _repeat(self, collection: str, call: Callable[[], T], error: Exception) -> T:
         """Repeat a call that has failed with a transient error."""
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
         failed = [error]  # tenacity counts it as the first attempt, but takes longer than a call that succeeds at once
 
         def attempt() -> T:
@@ -142,7 +146,7 @@ class StoreClient:
         )
         return retrying(attempt)
 
-    def _load_again(self, collection: str, state: RetryCallState) -> None:
+    def _load_again(self, collection: str, state: "RetryCallState") -> None:
         """Load the collection before a call is repeated that failed because the server has not loaded it."""
         if state.outcome and is_not_loaded(state.outcome.exception()):
             with suppress(*STORE_EXCEPTIONS):

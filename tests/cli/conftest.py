@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from florence_rag.cli.app import app
 from florence_rag.cli.command import DatabaseCommand
 from florence_rag.context import Models
+from florence_rag.index.address import Address
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, ScriptedReader, color_frame
 
@@ -62,6 +63,7 @@ def opened_with(rag, monkeypatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]
         return rag
 
     monkeypatch.setattr(FlorenceRAG, "open", open_doubles)
+    monkeypatch.setattr(Address, "is_missing", False)
     monkeypatch.setattr(DatabaseCommand, "open_index", lambda _: nullcontext(rag.index))
     return calls
 

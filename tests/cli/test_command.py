@@ -1,5 +1,6 @@
 """Commands inherit their options, and the classes that they inherit from open databases and load models."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def test_a_result_is_text_or_json(capsys):
 def test_model_options_include_those_of_the_embedder():
     options = Embed(offline=True, precision="int8", backend="onnx").model_options()
     assert (options.offline, options.precision, options.backend) == (True, "int8", "onnx")
+
+
+def test_garbage_is_collected_once_the_database_is_open(opened_with):
+    with Embed().open_rag():
+        assert gc.isenabled()
 
 
 def test_a_missing_database_is_not_created(tmp_path: Path):

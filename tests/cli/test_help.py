@@ -45,6 +45,13 @@ def test_the_help_of_the_commands_loads_nothing_heavy():
     assert packages(loaded) & HEAVY == set()
 
 
+def test_a_missing_database_is_reported_before_anything_heavy_is_loaded():
+    command = ["search", "red", "--db", "none.db"]
+    loaded = modules_after(f"from florence_rag.cli.app import app\napp({command}, standalone_mode=False)")
+    assert packages(loaded) & (HEAVY - {"PIL"}) == set()
+    assert "florence_rag.index.address" in loaded and "florence_rag.rag" not in loaded
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_begins_with_its_summary(name):
     help = " ".join(load_command(name).help.split())

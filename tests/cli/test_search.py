@@ -266,7 +266,7 @@ def test_search_by_examples_with_regions_and_weights(run, photos):
     assert unlike.json["hits"][0]["source"].endswith("blue.png")
 
 
-def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path):
+def test_regions_are_listed_by_their_boxes_and_labels(run, opened_with, monkeypatch, tmp_path):
     models = Models.of(ColorEmbedder(), detector=LeftHalf())
     rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), models, index_regions=True)
     monkeypatch.setattr(FlorenceRAG, "open", lambda *arguments, **options: rag)

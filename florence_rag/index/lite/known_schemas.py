@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import pyarrow as pa
 from milvus_lite.adapter.grpc.translators.schema import milvus_to_milvus_lite_schema
@@ -14,6 +15,7 @@ from florence_rag.index.lite.profile import LITE
 from florence_rag.index.schema import CollectionSpec, answer_spec, chunk_spec, ledger_spec
 
 
+@lru_cache(maxsize=16)
 def known_schema(name: str, columns: pa.Schema) -> CollectionSchema | None:
     """Return the schema of a collection of this package whose Parquet files have these columns, or None."""
     for spec in _candidates(name, columns):
