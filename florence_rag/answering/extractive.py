@@ -28,29 +28,25 @@ _NUMBER = (
 _DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?"
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 _PERIODS = "second|minute|hour|day|night|morning|afternoon|evening|week|month|year|spring|summer|autumn|fall|winter"
-_ASKED: tuple[tuple[regex.Pattern[str], regex.Pattern[str]], ...] = (
+_ASKED = (
     (
-        regex.compile(
-            r"\bhow (?:much|long|old|high|tall|far|large|big|deep|wide|fast|heavy|often)\b"
-            r"|\bwh(?:at|ich) (?:\w+ ){0,4}?(?:score|size|value|number|dimension|rate|percentage|share|ratio|price|cost"
-            r"|year|age|length|height|width|weight|speed"
-            r"|temperature|distance|amount|threshold|probability)s?\b(?! schedule)"
-        ),
-        regex.compile(_NUMBER),
+        r"\bhow (?:much|long|old|high|tall|far|large|big|deep|wide|fast|heavy|often)\b"
+        r"|\bwh(?:at|ich) (?:\w+ ){0,4}?(?:score|size|value|number|dimension|rate|percentage|share|ratio|price|cost"
+        r"|year|age|length|height|width|weight|speed"
+        r"|temperature|distance|amount|threshold|probability)s?\b(?! schedule)",
+        _NUMBER,
     ),
     (
-        regex.compile(r"\bwhen\b"),
-        regex.compile(
-            rf"{_NUMBER}|\b(?:noon|midnight|today|tomorrow|yesterday|daily|weekly|yearly|always|never|before|after|during"
-            rf"|{_DAYS}|{_MONTHS}|(?:every|each|next|last|in the|at|by|until) (?:{_PERIODS}))\b"
-        ),
+        r"\bwhen\b",
+        rf"{_NUMBER}|\b(?:noon|midnight|today|tomorrow|yesterday|daily|weekly|yearly|always|never|before|after|during"
+        rf"|{_DAYS}|{_MONTHS}|(?:every|each|next|last|in the|at|by|until) (?:{_PERIODS}))\b",
     ),
     (
-        regex.compile(r"\bwhy\b|\bfor what reason\b"),
-        regex.compile(r"\b(?:because|since|due to|so that|therefore|thus|hence|reasons?|caused?|in order)\b|^to \w+ "),
+        r"\bwhy\b|\bfor what reason\b",
+        r"\b(?:because|since|due to|so that|therefore|thus|hence|reasons?|caused?|in order)\b|^to \w+ ",
     ),
 )
-"""What a question asks for, and what a sentence that answers it contains."""
+"""What a question asks for, and what a sentence that answers it contains; compiled when a question is asked."""
 _PRONOUN = regex.compile(
     r"\A(?:I|[Ww]e|[Tt]hey|[Hh]e|[Ss]he|[Ii]t)\b"
     r"(?!,? \p{Lu}| (?:is|are|was|were|(?:has|have|had) been) [^,;]{1,60}?\bby (?:\w+ ){0,3}\p{Lu})"
@@ -109,7 +105,7 @@ def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list
     """Return the sentences that may answer a question, best first; those without a term of it come last."""
     terms, counted = content_words(question), _counted(question)
     asked = " ".join(words(question))
-    needed = [answer for asks, answer in _ASKED if asks.search(asked)]
+    needed = [regex.compile(answer) for asks, answer in _ASKED if regex.search(asks, asked)]
     is_named, names = bool(_WHO.search(asked)), _names_in_question(question)
     quotes = (_quote(sentence, terms, counted, needed, is_named, names) for sentence in sentences)
     return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, quote.ties))
