@@ -17,7 +17,7 @@ from florence_rag.index.filters import Node, names_field
 from florence_rag.index.index_types import Params, find_index_type
 from florence_rag.index.lite.metadata import check_names, names_in
 from florence_rag.index.literals import all_of
-from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors
+from florence_rag.index.rows import HIT_FIELDS, Row, checked_query
 from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind
@@ -115,7 +115,7 @@ class MilvusReader(ABC):
         return map(self.chunks.to_hit, self.chunks.rows_of_sources(uris, HIT_FIELDS))
 
     def _encode(self, vector: np.ndarray, dimension: int) -> np.ndarray:
-        return self.chunks.codec.to_dtype(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
+        return self.chunks.codec.to_dtype(checked_query(vector, dimension))
 
     def _find(self, scope: _Scope) -> Iterator[Hit]:
         connection, name = self.chunks.connection, self.chunks.name

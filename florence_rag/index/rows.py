@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, TypedDict
 
 import msgspec
@@ -20,7 +19,6 @@ MAX_JSON_BYTES = 65_536
 
 HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
 """The fields of a row that a hit needs; the vector is not one of them."""
-_hit_values = itemgetter(*HIT_FIELDS)
 
 NULLABLE_FIELDS = ("page", "start_s", "end_s")
 """The fields of a row that may be null: parts of its locator, which filters name."""
@@ -76,10 +74,11 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
 
     An item's metadata may name its source, such as an image file.
     """
-    fields = dict(zip(HIT_FIELDS, _hit_values(row), strict=True))
+    fields = {name: row[name] for name in HIT_FIELDS}
     uri = decode_uri(fields["source"])
     is_item = uri == item_uri(fields["id"])
-    hit = msgspec.convert(fields | {"source": uri, "score": score, "is_item": is_item}, Hit)
+    fields |= {"source": uri, "score": score, "is_item": is_item}
+    hit = msgspec.convert(fields, Hit)
     if not is_item:
         return hit
     if ITEM_IMAGE in hit.metadata:
@@ -109,6 +108,14 @@ def checked_id(id: str, max_bytes: int = MAX_ID_BYTES) -> str:
 def id_bytes(id: str) -> int:
     """Return how many bytes an id takes, of which a lone surrogate, which no stored id has, counts as one."""
     return len(id.encode("utf-8", "replace"))
+
+
+def checked_query(vector: np.ndarray, dimension: int) -> np.ndarray:
+    """Return a vector (D,) that is searched for as `checked_vectors` does, for which that takes as long as a hit."""
+    vector = np.asarray(vector, dtype=np.float32)
+    if vector.shape != (dimension,) or not abs(vector @ vector - 1) < 1.9e-2:
+        checked_vectors(vector[None], 1, dimension)
+    return vector
 
 
 def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarray:

@@ -8,6 +8,7 @@ weight 1 earns 1. Calibrated probabilities do share a scale: then a hit earns th
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from florence_rag.retrieval.config import RetrievalConfig
@@ -15,7 +16,8 @@ from florence_rag.retrieval.relevance import combine
 from florence_rag.types import Hit
 
 _DEFAULTS = RetrievalConfig()
-_SLOTS = [(name, getattr(Hit, name)) for name in Hit.__slots__]
+_SETTERS = {name: getattr(Hit, name).__set__ for name in Hit.__slots__}
+_values = attrgetter(*_SETTERS)
 REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
 
@@ -98,8 +100,10 @@ def _numbers(found: Sequence[tuple[float, RankedHit, str]]) -> dict[str, Any]:
 def replace_fields(hit: Hit, **changes: Any) -> Hit:
     """Return a copy of a hit with other values of this package; `dataclasses.replace` would check all values again."""
     copied = object.__new__(Hit)
-    for name, slot in _SLOTS:
-        slot.__set__(copied, changes[name] if name in changes else slot.__get__(hit))
+    for set_value, value in zip(_SETTERS.values(), _values(hit), strict=True):
+        set_value(copied, value)
+    for name, value in changes.items():
+        _SETTERS[name](copied, value)
     return copied
 
 

@@ -12,6 +12,7 @@ some of them, or with the only one, it earns less. The text_dense branch earns b
 something nearest to any query. If the embedder is calibrated, the order is that of relevance instead (`relevance.py`).
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -19,7 +20,6 @@ from dataclasses import replace
 import numpy as np
 
 from florence_rag.context import Context
-from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter, with_vectors
 from florence_rag.retrieval.background import BackgroundSample
@@ -317,13 +317,13 @@ class Retriever:
                 yield RetrievalBranch(config.phrase_weight, by_phrase(candidates, text), "phrase")
 
     def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:
-        row: np.ndarray = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]
-        dimension = self._context.models.embedder.info.dimension
-        if row.shape != (dimension,) or not np.isfinite(row).all() or not row.any():
+        row: np.ndarray = np.asarray(vector, dtype=np.float32).reshape(-1)
+        dimension, length = self._context.models.embedder.info.dimension, math.sqrt(row @ row)
+        if row.shape != (dimension,) or not 0 < length < math.inf:  # as it is for NaN, too
             raise InputError(
                 f"vectors of queries must be finite, not zero and of the shape {(dimension,)}; got {row.shape}"
             )
-        return row
+        return row / length
 
 
 def _branch_of(hit: Hit) -> str:
