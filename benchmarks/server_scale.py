@@ -9,9 +9,10 @@ florence_rag and the vectors of benchmarks/scale.py: one row in five is a text, 
 Milvus of the PyPI package is built without DISKANN, which is found out in a minute, so DISKANN must be named.
 
 Both search for the same queries in turn, with the same parameters and output fields: ours through the retriever without
-embedding. Both write the same rows in turn: ours with a ledger, from chunks; bare pymilvus finished rows, without a
-ledger, and with finished records of one. The making of these rows is measured alone. The processor time of the client
-is what other programs disturb least. NEW is the recall of new rows, before and after the flush that ends a run.
+embedding. Both write the same rows in turn, every other time in the opposite order: ours with a ledger, from chunks;
+bare pymilvus finished rows, without a ledger, and with finished records of one. The making of these rows is measured
+alone. The processor time of the client is what other programs disturb least. NEW is the recall of new rows, before and
+after the flush that ends a run.
 Memory is that of the server's process with the collection loaded, and processor time (CPU, for a vector that is
 indexed and for a search) is what it uses beyond that while it is idle, as the server reports both on port 9091.
 The results also hold the bytes that it frees when the collection is released, `index_bytes`.
@@ -25,8 +26,9 @@ import re
 import statistics
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, cast
@@ -37,6 +39,7 @@ import typer
 from pymilvus import MilvusClient
 from scale import synthetic_vectors
 
+from florence_rag.batching import batched
 from florence_rag.cli.output import markdown_table
 from florence_rag.context import Context, Models
 from florence_rag.errors import FlorenceError
@@ -44,7 +47,8 @@ from florence_rag.image_store import ImageStore
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.ledger import Entry
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.rows import HIT_FIELDS, chunk_to_row
+from florence_rag.index.row_codec import RowCodec
+from florence_rag.index.rows import HIT_FIELDS, Row, chunk_to_row
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
@@ -107,6 +111,23 @@ def write_ours(index: MilvusIndex, chunks: Sequence[Chunk], vectors: np.ndarray)
     index.flush_buffer()
 
 
+def encode(finished: list[Row], codec: RowCodec, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+    """Make the rows that bare pymilvus writes."""
+    finished += [codec.encode(chunk_to_row(*each)) for each in zip(chunks, vectors, strict=True)]
+
+
+def write_bare(client: MilvusClient, rows: Sequence[Row]) -> None:
+    """Write finished rows with pymilvus."""
+    for some in batched(rows, PER_CALL):
+        client.upsert("bare", some)
+
+
+def write_records(client: MilvusClient, records: list[Row]) -> None:
+    """Write the records of a ledger before and after the rows with pymilvus."""
+    for _ in ("begun", "complete"):
+        client.upsert("bare_ledger", records)
+
+
 def measure_writes(uri: str, size: int) -> Iterator[Result]:
     """Yield rows per second of both sides and of making rows, with one and with ten chunks of each source.
 
@@ -116,26 +137,26 @@ def measure_writes(uri: str, size: int) -> Iterator[Result]:
     vectors = np.concatenate([block_of(size, start) for start in range(0, rows, BLOCK)])
     for per_source in (1, 10):
         # Seconds, and those of the processor, of each step.
-        taken: dict[str, list[np.ndarray]] = {step: [] for step in ("encoding", "bare", "records", "ours")}
+        taken: dict[str, list[np.ndarray]] = defaultdict(list)
         with open_new(uri, "scale") as ours, open_new(uri, "bare") as bare:
             for start in range(0, rows, WRITTEN):
                 written = vectors[start : start + WRITTEN]
                 chunks = [chunk_of(start + number, per_source) for number in range(len(written))]
                 sources = {chunk.source.uri: chunk.source for chunk in chunks}
                 records = [Entry(uri, "complete", source, {"image": 1}).to_row() for uri, source in sources.items()]
-                clock = [(time.perf_counter(), time.process_time())]
-                finished = [bare.chunks.codec.encode(chunk_to_row(*each)) for each in zip(chunks, written, strict=True)]
-                clock.append((time.perf_counter(), time.process_time()))
-                for first in range(0, len(finished), PER_CALL):
-                    client.upsert("bare", finished[first : first + PER_CALL])
-                clock.append((time.perf_counter(), time.process_time()))
-                for _ in ("begun", "complete"):
-                    client.upsert("bare_ledger", records)
-                clock.append((time.perf_counter(), time.process_time()))
-                write_ours(ours, chunks, written)
-                clock.append((time.perf_counter(), time.process_time()))
-                for times, (before, after) in zip(taken.values(), pairwise(clock), strict=True):
-                    times.append(np.subtract(after, before))
+                finished: list[Row] = []
+                steps = {
+                    "encoding": partial(encode, finished, bare.chunks.codec, chunks, written),
+                    "bare": partial(write_bare, client, finished),
+                    "records": partial(write_records, client, records),
+                    "ours": partial(write_ours, ours, chunks, written),
+                }
+                # The server goes on working after its answer, which delays whoever comes next.
+                reverse = start // WRITTEN % 2
+                for step in ("encoding", *(("ours", "records", "bare") if reverse else ("bare", "records", "ours"))):
+                    before = time.perf_counter(), time.process_time()
+                    steps[step]()
+                    taken[step].append(np.subtract((time.perf_counter(), time.process_time()), before))
         seconds = {side: np.sum(times, axis=0) for side, times in taken.items()}
         seconds["ledger"] = seconds["bare"] + seconds.pop("records")
         speeds = {f"{side}_rows_s": rows / float(wall) for side, (wall, _) in seconds.items()}
