@@ -138,7 +138,7 @@ class StoreClient:
             return call()
 
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: not self._is_closed and is_transient(error)),
+            retry=retry_if_exception(is_transient),
             wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
             stop=stop_after_delay(0 if self._gave_up else self._max_wait_s),
             before_sleep=partial(self._load_again, collection),

@@ -30,7 +30,6 @@ class StoreProfile:
         has_text_vectors: whether a row can have a second vector.
         vector_dtypes: the precisions of vectors.
         name: how messages name the store.
-        answers_at_once: whether a call takes as long as it computes, so that a thread that waits for it saves nothing.
         flush_rows: number of unflushed rows after which they must be flushed, or None if the store does so itself.
     """
 
@@ -42,7 +41,6 @@ class StoreProfile:
     has_text_vectors = True
     vector_dtypes: Collection[str] = tuple(DTYPE_BYTES)
     name = "a Milvus server"
-    answers_at_once = False
     flush_rows: int | None = None
 
     def index_types(self) -> list[str]:

@@ -2,8 +2,8 @@
 
 Of each source the ledger says "begun" before its first row is written, and "complete", with the number of rows, after
 its last. Rows are buffered over many sources, because a write of one row costs ten times its share of a large write.
-A server writes a full buffer while the caller fills the next one. Buffers are written one after the other, and one that
-failed comes first when writing is tried again, so the order is that of a caller that waits.
+While rows come faster than they must be flushed, the ledger completes the sources of a buffer during the write of the
+rows of the next.
 """
 
 import threading
@@ -19,9 +19,8 @@ import numpy as np
 
 from florence_rag.batching import batched
 from florence_rag.errors import InputError
-from florence_rag.index.background_call import BackgroundCall
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.ledger import Entry
+from florence_rag.index.ledger import Entry, State
 from florence_rag.index.lite.metadata import without_flat_metadata
 from florence_rag.index.rows import (
     Row,
@@ -44,10 +43,9 @@ _ITEM = item_uri("")
 
 @dataclass
 class _PendingSource:
-    """What a buffer holds of a source.
+    """A source that is not yet written completely.
 
-    kinds: kinds of all its chunks so far, by id. rows: its rows in this buffer, by id. announced: whether an earlier
-    buffer has rows of it. last: the entry that ends it.
+    kinds: kinds of all its chunks, by id. rows: rows that are not yet written, by id. last: the entry that ends it.
     """
 
     source: Source | None = None
@@ -60,11 +58,6 @@ class _PendingSource:
     def awaits_row(self) -> bool:
         """Whether this is an item without its new row. Until it comes, the older row stays, whoever flushes."""
         return not self.rows and self.last is None and self.source is not None and self.source.uri.startswith(_ITEM)
-
-    @property
-    def rest(self) -> "_PendingSource":
-        """What the next buffer holds of it at first."""
-        return _PendingSource(self.source, self.kinds, announced=self.announced or bool(self.rows))
 
     @property
     def is_item(self) -> bool:
@@ -84,8 +77,7 @@ class MilvusWriter:
         self.chunks = chunks
         self._incomplete = set(incomplete)
         self._pending: dict[str, _PendingSource] = {}
-        self._full: list[dict[str, _PendingSource]] = []  # buffers that are being written, or must be, oldest first
-        self._writing = BackgroundCall(self._write_full, "florence_rag writer")
+        self._ended: dict[str, Entry] = {}  # whose rows are written, while the ledger still says "begun"
         self._buffered_rows = 0  # and sources without rows, which are rows of the ledger
         self._buffered_at = time.monotonic()
         self._unflushed_rows = 0
@@ -202,28 +194,14 @@ class MilvusWriter:
     def flush_buffer(self) -> None:
         """Write buffered rows to the store, as `ChunkWriter.flush_buffer` says."""
         with self._lock:
-            self._writing.wait()
-            self._close_buffer()
-            self._writing.run()
+            self._write_rows()
+            self._put_ended()
+            self._buffered_at = time.monotonic()
 
-    def _close_buffer(self) -> None:
-        """Begin another buffer. A source is never missing in both, wherever Ctrl-C interrupts this."""
-        if closed := {uri: each for uri, each in self._pending.items() if not each.awaits_row}:
-            self._full.append(closed)
-            opened = {uri: each for uri, each in self._pending.items() if not each.last}
-            self._pending = {uri: each if each.awaits_row else each.rest for uri, each in opened.items()}
-        self._buffered_rows = 0
-        self._buffered_at = time.monotonic()
-
-    def _write_full(self) -> None:
-        while self._full:
-            self._write(self._full[0])
-            del self._full[0]
-
-    def _write(self, buffer: Mapping[str, _PendingSource]) -> None:
-        """Write the rows of a buffer, and what the ledger must say before and after."""
-        rows = [row for each in buffer.values() for row in each.rows.values()]
-        fresh = {uri: each for uri, each in buffer.items() if not each.announced}
+    def _write_rows(self) -> None:
+        """Write the buffered rows, and what the ledger must say before."""
+        rows = [row for each in self._pending.values() for row in each.rows.values()]
+        fresh = {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
         if rows or fresh:
             with self._checked() as pool:
                 announcing = pool.submit(self._announce, fresh)
@@ -231,11 +209,16 @@ class MilvusWriter:
                 overwritten = announcing.result()
                 if self.chunks.codec.flat:
                     self._overwrite_flat_metadata([row for row in encoded if row["id"] in overwritten])
+                ending = pool.submit(self._put_ended)
                 self.chunks.connection.upsert(self.chunks.name, encoded)
-        ended = {uri: each.last for uri, each in buffer.items() if each.last}
-        self.chunks.ledger.put(ended.values())
-        self._incomplete.difference_update(ended)  # -= of a view of keys would copy the set
+                ending.result()
         self._unflushed_rows += len(rows)
+        self._ended |= {uri: each.last for uri, each in self._pending.items() if each.last}
+        self._incomplete.difference_update(self._ended)  # -= of a view of keys would copy the set
+        self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
+        for each in self._pending.values():
+            each.rows.clear()
+        self._buffered_rows = 0
         self._flush_if_due()
 
     def flush(self) -> None:
@@ -284,13 +267,10 @@ class MilvusWriter:
             self._write_if_due()
 
     def _write_if_due(self) -> None:
-        if self._buffered_rows >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S:
-            self._writing.wait()
-            self._close_buffer()
-            at_once = self.chunks.connection.profile.answers_at_once
-            (self._writing.run if at_once else self._writing.start)()
-        elif self._writing.has_failed:
-            self._writing.wait()
+        if time.monotonic() - self._buffered_at > BUFFER_S:
+            self.flush_buffer()
+        elif self._buffered_rows >= BUFFER_ROWS:
+            self._write_rows()
 
     def _announce(self, fresh: dict[str, _PendingSource]) -> set[str]:
         """Record in the ledger that the sources have begun, and drop their older rows.
@@ -298,14 +278,25 @@ class MilvusWriter:
         The row of a stored item is overwritten instead, in one write: a kill after the drop would lose it for good,
         because no file restores it. The ids of these rows are returned.
         """
-        states = self.chunks.ledger.states(fresh)
+        states: dict[str, State] = {
+            **self.chunks.ledger.states(fresh),
+            **{uri: self._ended[uri].state for uri in fresh.keys() & self._ended},
+        }
         stale = (states.keys() | self._incomplete) & fresh.keys()
         complete = {uri for uri, state in states.items() if state == "complete"} - self._incomplete
         overwritten = {uri: each for uri, each in fresh.items() if uri in complete and each.is_item}
         begun = {uri: each for uri, each in fresh.items() if (each.rows or uri in stale) and uri not in overwritten}
         self.chunks.ledger.put(Entry(uri, "begun", each.source) for uri, each in begun.items())
+        for uri in begun:
+            self._ended.pop(uri, None)
         self.chunks.drop_sources(sorted(stale - overwritten.keys()))
+        for each in (begun | overwritten).values():
+            each.announced = True
         return {id for each in overwritten.values() for id in each.rows}
+
+    def _put_ended(self) -> None:
+        self.chunks.ledger.put(self._ended.values())
+        self._ended = {}
 
     def _overwrite_flat_metadata(self, rows: list[Row]) -> None:
         """Add nulls to rows that will overwrite older ones, for the metadata that only those have."""

@@ -21,7 +21,6 @@ class LiteProfile(StoreProfile):
     default_index_type = "FLAT"
     flat_metadata = True
     builds_on_load = True
-    answers_at_once = True
     flush_rows = 1000
     vector_dtypes = ("fp32",)
     name = "Milvus Lite"
