@@ -21,6 +21,10 @@ from florence_rag.tokenize import STOP_WORDS, content, content_words, coverage, 
 _SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])")  # noqa: RUF001
 _PARAGRAPH = regex.compile(r"\n\s*\n")
 _HOW_MANY = regex.compile(r"\b(?:how many|wie ?viele|combien de?|cuant[oa]s|quant[ioea]s?) ((?:\w+ ?){1,3})")
+_COUNTED_NOUN = regex.compile(
+    r"\bhow many (?:\w+ ){2,3}(?:are|is|was|were|do|does|did|has|have|had|can|could|will|would)\b"
+)
+"""A question whose words before the auxiliary are one noun: not "how many cars stop"."""
 _NUMBER = (
     r"(?<!\w)\d[\d.,]*(?:[kmbhs%]|bn|[ckm]m|kg|[kmgt]b|th|st|nd|rd)?\b"  # no footnote, and no part of a name
     r"|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|hundred|thousand|half)\b"
@@ -91,7 +95,7 @@ class Quote:
         text: The sentence.
         confidence: The share of the question's terms in it; of a question for a number, at least 0.6 if the sentence
             counts what is asked for, and else half of the share, because its words only overlap.
-        counts: How many words of what is asked for it counts: two of "how many attention heads" in "8 attention heads".
+        counts: The number of words with a number before them, of those after "how many": 2 for "8 attention heads".
         ties: What decides between equal confidences, as the module describes: more is better.
     """
 
@@ -108,7 +112,8 @@ def best_quotes(question: str, sentences: Iterable[str], limit: int = 1) -> list
     needed = [regex.compile(answer) for asks, answer in _ASKED if regex.search(asks, asked)]
     is_named, names = bool(_WHO.search(asked)), _names_in_question(question)
     quotes = (_quote(sentence, terms, counted, needed, is_named, names) for sentence in sentences)
-    return heapq.nlargest(limit, quotes, key=lambda quote: (quote.counts, quote.confidence, quote.ties))
+    most = len(counted) if _COUNTED_NOUN.search(asked) else 1
+    return heapq.nlargest(limit, quotes, key=lambda quote: (min(quote.counts, most), quote.confidence, quote.ties))
 
 
 def quote_nearby(terms: Sequence[str], passage: str, quote: str) -> Quote | None:

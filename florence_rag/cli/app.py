@@ -7,6 +7,7 @@ inside the commands, so that `--help` of a command and wrong arguments are answe
 
 from __future__ import annotations
 
+import atexit
 import gc
 import inspect
 import sys
@@ -145,6 +146,7 @@ def root(
 
 def main() -> None:
     """Run `florence-rag`."""
+    atexit.register(gc.freeze)  # otherwise the interpreter looks through all modules for garbage before it ends
     treat_termination_as_interrupt()
     quiet_libraries()
     for stream in (sys.stdout, sys.stderr):
@@ -156,5 +158,3 @@ def main() -> None:
         if end.code in INTERRUPTED:
             end_at_once(end.code)
         raise
-    finally:
-        gc.freeze()  # otherwise the interpreter looks through all modules for garbage before it ends

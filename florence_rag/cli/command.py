@@ -166,13 +166,15 @@ def _import_rag() -> "type[FlorenceRAG]":
 
     Modules stay, but looking through them takes a tenth of the time of a search.
     """
+    collects = gc.isenabled()
     gc.disable()
     try:
         import florence_rag.index.milvus  # noqa: F401 - `open` imports it otherwise
         from florence_rag.rag import FlorenceRAG
     finally:
         gc.freeze()
-        gc.enable()
+        if collects:
+            gc.enable()
     return FlorenceRAG
 
 

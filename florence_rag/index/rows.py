@@ -111,7 +111,7 @@ def id_bytes(id: str) -> int:
 
 
 def checked_query(vector: np.ndarray, dimension: int) -> np.ndarray:
-    """Return a vector (D,) that is searched for as `checked_vectors` does, for which that takes as long as a hit."""
+    """Return the vector (D,) of a query as float32, or raise InputError. One product is enough for most of them."""
     vector = np.asarray(vector, dtype=np.float32)
     if vector.shape != (dimension,) or not abs(vector @ vector - 1) < 1.9e-2:
         checked_vectors(vector[None], 1, dimension)

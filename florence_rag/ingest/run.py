@@ -149,9 +149,9 @@ class IngestRun:
 
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
-        marks = self._pending_words.pop(source.uri, ())
-        if source.uri in self._begun and source.uri not in self._dropped:
-            self._begun.discard(source.uri)
+        has_begun, marks = source.uri in self._begun, self._pending_words.pop(source.uri, ())
+        self._begun.discard(source.uri)
+        if has_begun and source.uri not in self._dropped:
             if marks:
                 # They come first and do not count to the limit, so that neither they nor the last part are lost.
                 parts = self.skipped.get(source.uri, [])

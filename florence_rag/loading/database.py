@@ -75,7 +75,7 @@ def open_database(uri: str | PathLike[str], model: str | None, options: Database
     as far as `check_recorded` allows, or else the default.
     """
     uri, create = fspath(uri), options.get("create", True)
-    if not create and (address := Address.parse(uri)).is_missing:  # before seconds are spent on imports
+    if not create and (address := Address.parse(uri)).is_missing:  # commands have checked it, programs have not
         raise address.missing_error()
     from florence_rag.index.milvus import MilvusIndex
 

@@ -30,13 +30,10 @@ from florence_rag.tokenize import (
 )
 
 _GAP = rf"[^{LETTERS}]"
-_HYPHEN = r"[-\u2010]\s*\n\s*"
+_HYPHEN = r"[-\u2010][^\S\n]*+\n\s*+"
 _INITIAL = rf"(?<=(?<!{PLAIN}){PLAIN})"
 _TIGHT = rf"(?:{_HYPHEN}|[{_GAP}--\s]+|{_INITIAL}\.\s+)"
 """What may divide one word in two: punctuation without spaces, as in "e-mail", or the period of an initial."""
-_DEFINITIONS = rf"(?(DEFINE)(?P<gap>{_GAP})(?P<tight>{_TIGHT}))"
-"""What the pattern of a phrase names many times, because sets of letters take long to compile. It comes last: before a
-phrase it would hide the letter that begins a match."""
 _TIGHT_GAP = regex.compile(rf"{_TIGHT}?", regex.V1)
 _LINE_BREAK = r"(?:[^\S\n]*\n[^\S\n]*)?"
 _HANGUL = regex.compile(r"\p{Hangul}")
@@ -196,17 +193,17 @@ def _pattern(normalized: str, chosen: Sequence[Run]) -> str:
     for run in chosen:
         if run.start > end:
             tight = _TIGHT_GAP.fullmatch(normalized, end, run.start)
-            pattern += "(?&gap){0,20}" if tight else "(?&gap){1,20}"
+            pattern += f"{_GAP}{{0,20}}" if tight else f"{_GAP}{{1,20}}"
         elif run is not chosen[0]:  # "東京2024"
-            pattern += r"(?:(?&tight)|[^\S\n]+)?"
+            pattern += rf"(?:{_TIGHT}|[^\S\n]+)?"
         pattern += _inside(run)
         end = run.start + len(run.text)
-    return pattern + _BOUNDARIES[chosen[-1].script][1] + _DEFINITIONS
+    return pattern + _BOUNDARIES[chosen[-1].script][1]
 
 
 def _inside(run: Run) -> str:
     """Return the pattern of one run, in which a text may have hyphens, or a line break between East Asian letters."""
-    between = "(?&tight)?" if run.script == "plain" else ""
+    between = f"{_TIGHT}?" if run.script == "plain" else ""
     if run.script == "wide" and not _HANGUL.search(run.text):
         between = _LINE_BREAK
     return between.join(map(regex.escape, fold(run.text)))

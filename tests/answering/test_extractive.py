@@ -73,6 +73,12 @@ we employ h = 8 parallel attention layers, or heads. Reducing the number of head
         ("How many heads does the transformer use?", HEADS, "In this work we employ h = 8 parallel"),
         ("How many attention heads does it use?", HEADS, "In this work we employ h = 8 parallel"),
         ("how many people work there", "People work there. It employs nineteen people.", "It employs nineteen people."),
+        (
+            "How many students attend Harvard University?",
+            "In 2019 students attend more lectures. Harvard University has 23000 students.",
+            "Harvard University has 23000 students.",
+        ),
+        ("Wie viele Räume hat sie?", "Seit 1990 hat sie Räume. Sie hat 12 große Räume.", "Sie hat 12"),
         ("Wie viele Räume hat die Schule?", "Die Schule hat Räume. Es gibt 12 Räume.", "Es gibt 12 Räume."),
         ("Combien de ponts a la ville ?", "La ville a des ponts. On voit 7 ponts.", "On voit 7 ponts."),
         ("How many books are there?", "Books are old. Number of books: 27,000.", "Number of books: 27,000."),

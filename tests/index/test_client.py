@@ -94,13 +94,22 @@ def test_threads_that_search_first_at_once_meet_whole_modules(tmp_path, is_joine
     code = f"""
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pymilvus import MilvusClient
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder
 
-query = ColorEmbedder().embed_texts(["red"])[0]
+query, search, imported = ColorEmbedder().embed_texts(["red"])[0], MilvusClient.search, set()
+
+def recorded(*args, **options):
+    imported.add("scipy.sparse" in sys.modules)
+    return search(*args, **options)
+
+MilvusClient.search = recorded
 with MilvusIndex.open({db!r}, ColorEmbedder.info) as index, ThreadPoolExecutor(16) as pool:
-    print([*pool.map(lambda _: index.search_vector(query, 1), range(16))] == [[]] * 16, "scipy.sparse" in sys.modules)
+    found = [*pool.map(lambda _: index.search_vector(query, 1), range(16))]
+    print(found == [[]] * 16, imported, "scipy.sparse" in sys.modules)
 """
     with MilvusIndex.open(db, ColorEmbedder.info) if is_joined else nullcontext():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == f"True {is_joined}\n", done.stderr
+    expected = "True {True} True\n" if is_joined else "True set() False\n"
+    assert done.stdout == expected, done.stderr

@@ -160,7 +160,6 @@ def test_a_server_seals_many_rows_at_the_end_of_a_run(index, put):
 
 def test_large_writes_are_split(index, put, calls):
     put(index, "/a", n=1200)
-    index.flush_buffer()
     assert [size for name, where, size in calls if (name, where) == ("upsert", "chunks")] == [1000, 200]
 
 

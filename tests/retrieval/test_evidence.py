@@ -107,3 +107,10 @@ def test_a_text_is_folded_once_for_all_words_of_a_query(monkeypatch):
     monkeypatch.setattr(evidence, "fold", lambda part: folded.append(part) or fold(part))
     assert terms.match(text)
     assert len(folded) <= len(text)  # the text, and each of its characters
+
+
+@pytest.mark.timeout(60)
+def test_many_line_breaks_after_a_hyphen_are_passed_once():
+    """They took as long as the square of their number: minutes for these."""
+    assert Phrase("redder").find("red-" + "\n" * 100_000) is None
+    assert Phrase("redder").find("red-" + "\n" * 1_000 + "der") == "red- der"

@@ -17,7 +17,10 @@ from florence_rag.index.schema import CollectionSpec, answer_spec, chunk_spec, l
 
 @lru_cache(maxsize=16)
 def known_schema(name: str, columns: pa.Schema) -> CollectionSchema | None:
-    """Return the schema of a collection of this package whose Parquet files have these columns, or None."""
+    """Return the schema of a collection of this package whose Parquet files have these columns, or None.
+
+    It is the same object for equal arguments, so nobody may change it.
+    """
     for spec in _candidates(name, columns):
         message = schema_pb2.CollectionSchema.FromString(Prepare.create_collection_request(name, spec.schema).schema)
         schema = milvus_to_milvus_lite_schema(message)
