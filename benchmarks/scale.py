@@ -2,10 +2,10 @@
 
     python benchmarks/scale.py --rows 50000 --dimension 512 --json scale.json
 
-Built with faiss, whose algorithms Milvus runs, with the parameters of florence_rag/index/presets.py for one segment of
-this number of rows. The vectors are synthetic: clusters of 100 that differ in 64 directions, with noise in all. Indexes
-that refine their best candidates (RaBitQ, ScaNN) use the full vectors, which only the modeled bytes include. DISKANN
-and the GPU indexes are not in faiss-cpu.
+Built with faiss, whose algorithms Milvus runs, with the parameters of florence_rag/index/index_types.toml for one
+segment of this number of rows. The vectors are synthetic: clusters of 100 that differ in 64 directions, with noise in
+all. Indexes that refine their best candidates (RaBitQ, ScaNN) use the full vectors, which only the modeled bytes
+include. DISKANN and the GPU indexes are not in faiss-cpu.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def measured(name: str, make: Callable[[], Any], vectors: np.ndarray, queries: n
 
 
 def table(rows: int, dimension: int) -> Iterator[dict[str, Any]]:
-    """Yield a row per preset."""
+    """Yield a row per index type."""
     clusters = max(10, rows // 100)
     vectors, queries = (
         synthetic_vectors(rows, dimension, clusters, 1),

@@ -44,6 +44,7 @@ from florence_rag.cli.output import markdown_table
 from florence_rag.context import Context, Models
 from florence_rag.errors import FlorenceError
 from florence_rag.image_store import ImageStore
+from florence_rag.index.capacity_estimate import Assumptions, segment_growth
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.ledger import Entry
 from florence_rag.index.milvus import MilvusIndex
@@ -374,6 +375,8 @@ def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
         columns = ["index", "build", "CPU", "server", *SEARCHES, "CPU of one", "recall", "of bare pymilvus"]
         yield f"### {size:,} vectors, under a load of {min(loads):.0f} to {max(loads):.0f}"
         yield markdown_table(columns, rows)
+    yield "### The times in index_types.toml"
+    yield markdown_table(["index", "core_us_to_build", "core_ms_to_search", "measured_on"], [*_times(results)])
     writes = [
         (
             f"{each['per_source']}",
@@ -397,6 +400,20 @@ def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
     speeds = [f"{each}, rows/s" for each in ("ours", "bare pymilvus", "the same with a ledger", "encoding alone")]
     if writes:
         yield markdown_table(["chunks per source", *speeds, "ours to both", "client's CPU of a row, us"], writes)
+
+
+def _times(results: dict[tuple[int, str], Result]) -> Iterator[Sequence[str]]:
+    """Yield the times of each index type for the model of costs, from the largest collection.
+
+    The first searches after an index is loaded take longer, so it may be the search by kind that takes less.
+    """
+    largest = {name: (size, result) for (size, name), result in sorted(results.items()) if "vector" in result}
+    for name, (size, result) in largest.items():
+        segments, cpu_ms = result["segments"], min(result[search]["cpu_ms"] for search in ("vector", "kind"))
+        of_a_segment = (cpu_ms - Assumptions().request_core_ms) / segments
+        search_ms = of_a_segment / segment_growth(name, size / segments)
+        build_us = result["build_cpu_s"] / size * 1e6
+        yield f"`{name}`", f"{build_us:.0f}", f"{search_ms:.2f}", f"{size:,} vectors, {size // segments:,} per segment"
 
 
 def _index_row(name: str, result: Result, size: int) -> Sequence[str]:

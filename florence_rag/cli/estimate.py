@@ -82,7 +82,7 @@ def _check_size(images: float) -> int:
 def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
     """Return all tables as Markdown: the index types, the assumptions, and the estimate for each size."""
     measured = [
-        (f"`{each.name}`", f"{each.core_us_to_build:,}", f"{each.core_ms_to_search}")
+        (f"`{each.name}`", f"{each.core_us_to_build:,}", f"{each.core_ms_to_search}", each.measured_on)
         for each in index_types().values()
         if each.core_us_to_build is not None
     ]
@@ -92,8 +92,9 @@ def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
         for name, value in asdict(assumptions).items()
     ]
     type_columns = ("index", "use", "memory per vector", "recall at 10", "needs")
-    conditions = f"on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} dimensions"
-    measured_columns = ("index", "microseconds to index a vector", "milliseconds to search")
+    conditions = f"processor time, for vectors of {MEASURED_DIMENSION} dimensions"
+    segment = f"milliseconds to search a segment of {MEASURED_ROWS:,}"
+    measured_columns = ("index", "microseconds to index a vector", segment, "measured on")
     tables: list[_TableParts] = [
         ("Index types", type_columns, _type_rows(assumptions)),
         ("Assumptions", ("parameter", "value", "from"), values),

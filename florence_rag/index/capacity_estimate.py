@@ -3,7 +3,7 @@
     hours of GPUs       = images * operations per image / (peak * utilization)
     hours of processors = images * (seconds to decode and, with OCR, to read text) + vectors * seconds to index
     memory, disk        = vectors * bytes of the index type and of the row * headroom * replicas
-    work of a search    = segments of the server * time per segment
+    work of a search    = time per request + segments of the server * time per segment
 
 Every number is one of `Assumptions` or `index_types.toml` and has a source; replace the guesses by your own numbers.
 """
@@ -47,6 +47,7 @@ class Assumptions:
     headroom: float = _from(1.3, "guess: for what grows and is merged")
     replicas: int = _from(1, "copies that searches are spread over")
     searches_per_s: float = _from(1.0, "guess: all day long")
+    request_core_ms: float = _from(2.5, "measured: what Milvus 2.3.5 takes at least for a search, in 10,000 vectors")
     segment_gib: float = _from(1.0, "Milvus' default (dataCoord.segment.maxSize): what gets an index of its own")
     core_usd_h: float = _from(0.04, "guess: a cloud's list price")
     memory_usd_gb_h: float = _from(0.008, "guess: a cloud's list price, of machines with much memory")
@@ -62,8 +63,8 @@ class Assumptions:
         }
 
 
-MEASURED_ROWS, MEASURED_DIMENSION = 50_000, 512
-"""The number and dimension of the vectors of the measured times in `index_types.toml`."""
+MEASURED_ROWS, MEASURED_DIMENSION = 100_000, 512
+"""The vectors of a segment, and their dimension, for which `index_types.toml` lists the time of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,11 @@ def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assum
     if values["vector_dtype"] not in DTYPE_BYTES:
         raise InputError(f"vector_dtype is {values['vector_dtype']!r}; use {', '.join(DTYPE_BYTES)}")
     for name, value in values.items():
-        may_be_zero = name.endswith(("_s", "_h", "_gb", "_month")) or name in ("row_bytes", "rows_in_memory", "terms")
+        may_be_zero = name.endswith(("_s", "_ms", "_h", "_gb", "_month")) or name in (
+            "row_bytes",
+            "rows_in_memory",
+            "terms",
+        )
         if name != "vector_dtype" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
             raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
     return Assumptions(**values)
@@ -148,17 +153,22 @@ def _search_cost(index_type: IndexType, images: int, assumed: Assumptions) -> Se
 
 
 def _work(index_type: IndexType, rows: float, segments: int, assumed: Assumptions) -> tuple[float | None, float | None]:
-    """Return the core hours to index and the core milliseconds of a search, from those of MEASURED_ROWS rows.
-
-    All grow with the dimension. In a larger segment the search of a graph grows with the logarithm of the rows, and the
-    search of lists with their length, that is with the square root of the rows.
-    """
-    name, build_us, search_ms = index_type.name, index_type.core_us_to_build, index_type.core_ms_to_search
+    """Return the core hours to index and the core milliseconds of a search, which grow with the dimension."""
+    build_us, search_ms = index_type.core_us_to_build, index_type.core_ms_to_search
     if build_us is None or search_ms is None:
         return None, None
-    wider, each = assumed.dimension / MEASURED_DIMENSION, max(rows / segments, 2)
-    build_core_h = rows * build_us * wider / 1e6 / 3600
+    wider, growth = assumed.dimension / MEASURED_DIMENSION, segment_growth(index_type.name, rows / segments)
+    return rows * build_us * wider / 1e6 / 3600, assumed.request_core_ms + search_ms * wider * growth * segments
+
+
+def segment_growth(name: str, rows: float) -> float:
+    """Return how many times as long a search of a segment takes as one of a segment of MEASURED_ROWS.
+
+    The search of a graph grows with the logarithm of the rows, and the search of lists with their length, that is with
+    the square root of the rows.
+    """
     if name == "FLAT":
-        return build_core_h, search_ms * wider * rows / MEASURED_ROWS
-    longer = math.log(each) / math.log(MEASURED_ROWS) if "HNSW" in name else math.sqrt(each / MEASURED_ROWS)
-    return build_core_h, search_ms * wider * longer * segments
+        return rows / MEASURED_ROWS
+    if "HNSW" in name:
+        return math.log(max(rows, 2)) / math.log(MEASURED_ROWS)
+    return math.sqrt(rows / MEASURED_ROWS)

@@ -54,6 +54,7 @@ class IndexType:
     recall: str = ""
     core_us_to_build: float | None = None
     core_ms_to_search: float | None = None
+    measured_on: str = ""
     since: tuple[int, ...] = OLDEST_SERVER
     lite: bool = False
     gpu: bool = False
