@@ -108,11 +108,7 @@ def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assum
     if values["vector_dtype"] not in DTYPE_BYTES:
         raise InputError(f"vector_dtype is {values['vector_dtype']!r}; use {', '.join(DTYPE_BYTES)}")
     for name, value in values.items():
-        may_be_zero = name.endswith(("_s", "_ms", "_h", "_gb", "_month")) or name in (
-            "row_bytes",
-            "rows_in_memory",
-            "terms",
-        )
+        may_be_zero = name.endswith(("_s", "_ms", "_h", "_gb", "_month", "row_bytes", "rows_in_memory", "terms"))
         if name != "vector_dtype" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
             raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
     return Assumptions(**values)

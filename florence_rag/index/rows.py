@@ -111,8 +111,9 @@ def id_bytes(id: str) -> int:
 
 
 def checked_query(vector: np.ndarray, dimension: int) -> np.ndarray:
-    """Return the vector (D,) of a query as float32, or raise InputError. One product is enough for most of them."""
+    """Return the vector (D,) of a query as float32, or raise InputError as `checked_vectors` does."""
     vector = np.asarray(vector, dtype=np.float32)
+    # One product shows that almost any vector is within the tolerance of the whole check, which takes as long as a hit.
     if vector.shape != (dimension,) or not abs(vector @ vector - 1) < 1.9e-2:
         checked_vectors(vector[None], 1, dimension)
     return vector

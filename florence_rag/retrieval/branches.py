@@ -12,7 +12,7 @@ from florence_rag.tokenize import content_words
 from florence_rag.types import Hit
 
 _PHRASE_PROBABILITY = 0.5
-"""The probability that a hit is right because it contains the whole query, whatever else speaks for it."""
+"""The probability that a hit is relevant because it contains the whole query, independent of other evidence."""
 _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
 
 
