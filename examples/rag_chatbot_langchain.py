@@ -19,6 +19,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 
 from florence_rag import FlorenceRAG
@@ -28,8 +29,16 @@ from langchain_florence import cited_documents, create_rag_chain
 def build_chatbot(rag: FlorenceRAG, model: BaseChatModel | None) -> Any:
     """Return a graph that answers the last message; the checkpointer keeps the conversations by their thread."""
     chain = create_rag_chain(rag, model)
+
+    def answer(state: MessagesState) -> dict[str, Any]:
+        write, reply = get_stream_writer(), AIMessageChunk("")
+        for part in chain.stream(state["messages"]):
+            write(part.text)
+            reply += part
+        return {"messages": [reply]}
+
     graph = StateGraph(MessagesState)
-    graph.add_node("answer", lambda state: {"messages": [chain.invoke(state["messages"])]})
+    graph.add_node("answer", answer)
     graph.add_edge(START, "answer")
     return graph.compile(checkpointer=InMemorySaver())  # a database in production
 
@@ -39,9 +48,8 @@ def talk(rag: FlorenceRAG, chatbot: Any, lines: Iterable[str], thread: str = "1"
     config = {"configurable": {"thread_id": thread}}
     for line in filter(None, map(str.strip, lines)):
         state = {"messages": [HumanMessage(line)]}
-        for part, _ in chatbot.stream(state, config, stream_mode="messages"):
-            if isinstance(part, AIMessageChunk):
-                print(part.text, end="", flush=True)
+        for part in chatbot.stream(state, config, stream_mode="custom"):
+            print(part, end="", flush=True)
         reply = chatbot.get_state(config).values["messages"][-1]
         print()
         for number, document in cited_documents(rag, reply).items():

@@ -15,6 +15,7 @@ becomes "< |im_start|>".
 import json
 import secrets
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,7 +53,7 @@ _SPEAKERS = frozenset(
     "human assistant system user developer tool function model ai bot instruction instructions input response".split()
 ) | {"observation", "thought", "action", "action input", "final answer"}  # of agents that follow ReAct
 _APOSTROPHES = str.maketrans(dict.fromkeys('"＂', "'"))  # noqa: RUF001
-_MARKUP = regex.compile(r"(?<=\])(?=\(|:\s*\S*[:/\\])|(?<=<)(?=[a-zA-Z/!?])")
+_MARKUP = regex.compile(r"(?<=\])(?=[(:])|(?<=<)(?=[a-zA-Z/!?])")  # between two characters: parts need no more
 
 
 def neutralize(text: str) -> str:
@@ -110,13 +111,21 @@ def locator_to_text(locator: Locator) -> str:
     return str(locator if locator.part is None else replace(locator, part=quoted(locator.part)))
 
 
-def without_markup(answer: str) -> str:
-    """Return the answer of a language model, so that a page that renders Markdown or HTML fetches nothing.
+def without_markup(parts: Iterable[str]) -> Iterator[str]:
+    """Yield the parts of a language model's answer, so that a page that renders Markdown or HTML fetches nothing.
 
     A file can ask a model to show an image whose URL carries what else it has read. Links and images of Markdown, and
-    tags of HTML, are broken by a space; their addresses stay readable.
+    tags of HTML, are broken by a space; their addresses stay readable. White space around the answer is removed.
+    Together, the parts are the same text for every division of the answer.
     """
-    return _MARKUP.sub(" ", answer)
+    last = spaces = ""
+    for part in parts:
+        text = spaces + part if last else part.lstrip()
+        shown = text.rstrip()
+        spaces = text[len(shown) :]
+        if shown:
+            yield _MARKUP.sub(" ", last + shown)[len(last) :]
+            last = shown[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 import json
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from florence_rag import untrusted_text
 from florence_rag.types import Hit, Locator
@@ -16,12 +18,17 @@ from florence_rag.untrusted_text import (
     quoted,
     quoted_id,
     unquoted_ids,
+    without_markup,
 )
 from tests.security.attacks import ATTACKS, TOKENS, check_neutral, check_told
 
 PIECES = st.sampled_from(
     [*"<>|[]~:/(\"'\\\n \x1b\u200b\ufeff\ud800\u2028\uff1c\ufe65\uff3b\uff1aABab", "INST", "Human", "s"]
 )
+MARKUP = st.lists(
+    st.sampled_from([*"[]()<>!:\\ \n`&*->", "![x](//a.b)", "[a]:", "https://a.b", "<img src=//a.b>", "&#47;&#47;a.b"]),
+    max_size=12,
+).map("".join)
 HOSTILE = st.lists(PIECES, max_size=30).map("".join) | st.text()
 
 
@@ -55,6 +62,17 @@ def test_no_text_gets_through_and_twice_is_once(text):
     assert "\n" not in one_line(text, 20) and len(one_line(text, 20)) <= 21
     fence = Fence()
     check_told(f"{fence.rule}\n{fence.wrap(text)}\n{fence.wrap(text, 9)}")
+
+
+@given(MARKUP, st.lists(st.integers(0, 60), max_size=8))
+def test_an_answer_in_any_parts_has_no_markup(answer, cuts):
+    clean = "".join(without_markup([answer]))
+    parts = [answer[start:end] for start, end in pairwise([0, *sorted(cuts), None])]
+    assert "".join(without_markup(parts)) == clean
+    assert clean.replace(" ", "") == answer.strip().replace(" ", "")
+    tokens = MarkdownIt("commonmark").parse(clean)
+    found = {each.type for token in tokens for each in [token, *(token.children or [])]}
+    assert not found & {"image", "link_open", "html_inline", "html_block"}
 
 
 def test_an_attack_is_neutral_alone_and_repeated():

@@ -128,7 +128,7 @@ class LLMAnswerer:
 
 
 def stream_reply(model: ChatModel, messages: list[dict[str, Any]], timeout_s: float | None = None) -> Iterator[str]:
-    """Yield the reply of a model in parts if it can stream, or else as a whole.
+    """Yield the reply of a model in parts if it can stream, or else as a whole, through `without_markup`.
 
     Args:
         model: The model.
@@ -138,6 +138,11 @@ def stream_reply(model: ChatModel, messages: list[dict[str, Any]], timeout_s: fl
     Raises:
         ModelError: If the model fails, in one line, or does not answer in time.
     """
+    return without_markup(_receive(model, messages, timeout_s))
+
+
+def _receive(model: ChatModel, messages: list[dict[str, Any]], timeout_s: float | None) -> Iterator[str]:
+    """Yield the reply of a model as it comes."""
     parts: queue.Queue[Any] = queue.Queue()
 
     def receive() -> None:
@@ -164,10 +169,10 @@ def stream_reply(model: ChatModel, messages: list[dict[str, Any]], timeout_s: fl
 
 
 def reply_to_answer(reply: str, hits: Sequence[Hit]) -> Answer:
-    """Return the reply of a model as an answer, in which the numbers that it cites are citations of hits."""
+    """Return what `stream_reply` yields as an answer, in which the numbers that it cites are citations of hits."""
     cited = [hits[i] for i in cited_numbers(reply, len(hits))]
     citations = tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
-    return Answer(without_markup(reply.strip()), None, citations)
+    return Answer(reply, None, citations)
 
 
 def cited_numbers(reply: str, count: int) -> list[int]:

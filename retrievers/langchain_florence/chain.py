@@ -59,9 +59,11 @@ def create_rag_chain(
         image_mode = image_mode_for(llm)
     if image_mode == "text":
         options["budget"] = Budget(max_images=0)
+    # LangGraph would stream what the model says before `without_markup`, and the follow-ups that it rewrites.
+    model = llm and llm.with_config(tags=["nostream"])
 
     def answer(conversation: Conversation) -> Iterator[AIMessageChunk]:
-        chat = rag.chat(llm, **options)
+        chat = rag.chat(model, **options)
         text, image = read_conversation(rag, conversation, chat)
         for part in chat.stream(text, image):
             if isinstance(part, Turn):

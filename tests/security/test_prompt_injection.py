@@ -35,6 +35,13 @@ class ObedientModel:
         return self.reply
 
 
+class TypingModel(ObedientModel):
+    """Replies character by character."""
+
+    def stream(self, messages):
+        yield from self.invoke(messages)
+
+
 def arguments_of(name, target):
     """Return arguments with which a tool repeats as much as it can."""
     hit = target.rag.search("red", k=1, kinds={"clip" if name == "find_video_moment" else "image"})[0]
@@ -169,9 +176,13 @@ def test_an_obedient_model_cannot_name_files_or_urls(targets, tmp_path):
         ("[a]: //evil.example", "[a] : //evil.example"),
         ("<img src='//evil.example'><a href=x>", "< img src='//evil.example'>< a href=x>"),
         ("<https://evil.example>", "< https://evil.example>"),
-        ("It is 3<5 [1][2], see [2]: yes", "It is 3<5 [1][2], see [2]: yes"),
+        ("![x][a]\n\n> [a]:\n> https://evil.example/", "![x][a]\n\n> [a] :\n> https://evil.example/"),
+        ("![x][a]\n\n[a]: &#47;&#47;evil.example", "![x][a]\n\n[a] : &#47;&#47;evil.example"),
+        ("\n It is 3<5 [1][2], see [1, 2] (or <3>)\n", "It is 3<5 [1][2], see [1, 2] (or <3>)"),
     ],
 )
 def test_the_answer_of_a_model_makes_a_page_fetch_nothing(targets, reply, expected):
     rag = targets[0].rag
     assert LLMAnswerer(rag.retriever, ObedientModel(reply), rag.context.images.frames).ask("red?").answer == expected
+    *parts, turn = rag.chat(TypingModel(reply)).stream("red?")
+    assert "".join(parts) == turn.answer.answer == expected

@@ -84,6 +84,20 @@ def test_parts_are_streamed(rag):
     assert asyncio.run(create_rag_chain(rag).ainvoke("red")).text.startswith("The best matches: [1] red.png")
 
 
+def test_langgraph_streams_the_reply_without_markup_once(rag):
+    chain = create_rag_chain(rag, sees("Red [1].", "blue", "Blue ![x](https://evil.example/)"), k=1)
+    graph = StateGraph(MessagesState).add_node("answer", lambda state: {"messages": [chain.invoke(state["messages"])]})
+    app = graph.add_edge(START, "answer").compile(checkpointer=InMemorySaver())
+
+    def say(text):
+        state, config = {"messages": [HumanMessage(text)]}, {"configurable": {"thread_id": "1"}}
+        parts = app.stream(state, config, stream_mode="messages")
+        return "".join(part.text for part, _ in parts if isinstance(part, AIMessage))
+
+    assert say("red") == "Red [1]."
+    assert say("and the other?") == "Blue ![x] (https://evil.example/)"
+
+
 def test_an_image_of_the_user_is_asked_about(rag):
     block = {"type": "image", "url": data_uri(color_frame("blue"))}
     message = HumanMessage([{"type": "text", "text": "What color is the wall?"}, block])

@@ -103,6 +103,12 @@ def test_a_chat_engine_streams(rag):
     assert str(asyncio.run(FlorenceChatEngine(rag).achat("hello"))).startswith("Hello")
 
 
+def test_a_reply_makes_a_page_fetch_nothing(rag):
+    llm = scripted(*["Red ![x](https://evil.example/)"] * 2)
+    assert str(FlorenceQueryEngine(rag, llm, k=1).query("red")) == "Red ![x] (https://evil.example/)"
+    assert str(FlorenceChatEngine(rag, llm, k=1).chat("red")) == "Red ![x] (https://evil.example/)"
+
+
 def test_a_given_history_replaces_the_own(rag):
     engine = FlorenceChatEngine(rag)
     engine.chat("red")
