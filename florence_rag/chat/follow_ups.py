@@ -116,7 +116,7 @@ def _about_results(text: str, history: Sequence[Turn], last: Turn) -> Request:
         return replace(about, text=last.query, action="similar")
     if _asks_for_more(plain):
         listed = last_search(history) or last
-        return Request(listed.query, "more", kinds=listed.kinds)
+        return Request(listed.query, "more", kinds=listed.kinds, source=listed.source)
     if position is not None:
         asked = _question_about_position(text, rest, last)
         return replace(about, text=asked or last.query, action="about" if asked else "open")

@@ -35,6 +35,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.literals import literal
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.retrieval.query import Query, QueryPart
+from florence_rag.retrieval.request import check_kinds
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.describe import describe_hit
@@ -184,22 +185,22 @@ class Chat:
         request = read_message_with_image(turn.question, self.history)
         if request.action == "about":
             return self._answer_from_image(replace(turn, query=request.text), given)
-        text = (request.text,) if request.text else ()
-        hits = self._search(Query([QueryPart(image=given), *text]), self._k)
+        hits = self._search(_parts(given, request.text), self._k)
         return replace(turn, query=request.text, answer=_listing(hits), hits=tuple(hits))
 
     def _answer_by_rules(self, turn: Turn, request: Request) -> Turn:
         """Answer a message that the rules have read."""
-        turn = replace(turn, query=request.text, kinds=request.kinds)
+        turn = replace(turn, query=request.text, kinds=request.kinds, source=request.source)
         if request.position is not None:
             found = self._result_at(request.position)
             if isinstance(found, str):
                 return replace(turn, answer=Answer(found, None, status="unknown"))
             request = replace(request, hit=found)
         if request.action == "more":
-            return self._continue(turn, request)
+            return self._continue(turn)
         if request.action == "similar" and request.hit:
-            hits = self._search(Query([QueryPart(id=request.hit.id)]), self._k, request)
+            turn = replace(turn, similar_to=request.hit.id)
+            hits = self._search_again(turn, self._k)
             return replace(turn, answer=_listing(hits), hits=tuple(hits))
         if request.action == "open" and request.hit:
             return replace(turn, answer=_description(request.hit), hits=(request.hit,), is_selection=True)
@@ -213,7 +214,7 @@ class Chat:
         """Answer a question from the index, or list what matches a text."""
         if is_question(request.text) and self._context.models.vqa is not None:
             return self._with_answer(turn, self._ask(request.text, request))
-        hits = self._search(Query([request.text]), self._k, request)
+        hits = self._search([QueryPart(request.text)], self._k, request)
         # "Only videos" asks for the nearest ones, however near.
         relevant, others = (hits, []) if request.kinds else self._split(request.text, hits)
         answer = _listing(relevant) if relevant else not_found(others, self._least)
@@ -257,19 +258,24 @@ class Chat:
             return replace(turn, answer=answer)
         return replace(turn, answer=_numbered(answer, hits), hits=hits)
 
-    def _continue(self, turn: Turn, request: Request) -> Turn:
-        """List the results after those that the same query has found so far."""
-        seen = {hit.id for each in self.history if each.query == request.text for hit in each.hits}
-        hits = [hit for hit in self._search_again(request, len(seen) + self._k) if hit.id not in seen][: self._k]
-        return replace(
-            turn, answer=_listing(hits) if hits else Answer(NOTHING_MORE, None, status="not_found"), hits=tuple(hits)
-        )
+    def _continue(self, turn: Turn) -> Turn:
+        """List the next results of the last search."""
+        listed = last_search(self.history)
+        if listed is None or not (hits := self._next_hits(listed, self._k)):
+            return replace(turn, answer=Answer(NOTHING_MORE, None, status="not_found"))
+        turn = replace(turn, image=listed.image, similar_to=listed.similar_to)
+        return replace(turn, answer=_listing(hits), hits=tuple(hits))
 
-    def _search_again(self, request: Request, k: int) -> list[Hit]:
-        """Return the k best results of the last search, which may have been by an image."""
-        last = last_search(self.history)
-        image = (QueryPart(image=last.image),) if last and last.image else ()
-        return self._search(Query([*image, *([request.text] if request.text else [])]), k, request)
+    def _next_hits(self, listed: Turn, k: int) -> list[Hit]:
+        """Return the k results after those that the search of a turn has found so far."""
+        same = [each for each in self.history if not each.is_selection and _search_of(each) == _search_of(listed)]
+        seen = {hit.id for each in same for hit in each.hits}
+        return [hit for hit in self._search_again(listed, len(seen) + k) if hit.id not in seen][:k]
+
+    def _search_again(self, turn: Turn, k: int) -> list[Hit]:
+        """Return the k best results of the search of a turn: by a result, or else by an image, a text, or both."""
+        parts = [QueryPart(id=turn.similar_to)] if turn.similar_to else _parts(turn.image or None, turn.query)
+        return self._search(parts, k, Request(turn.query, kinds=turn.kinds, source=turn.source))
 
     def _result_at(self, position: int) -> Hit | str:
         """Return the result at a position of the last search, or why there is none."""
@@ -277,10 +283,8 @@ class Chat:
         if listed is None:
             return "There are no results yet."
         hits = list(listed.hits)
-        if position > len(hits) and listed.query:
-            known = {hit.id for hit in hits}
-            request = Request(listed.query, kinds=listed.kinds)
-            hits += [hit for hit in self._search_again(request, max(self._k, position)) if hit.id not in known]
+        if position > len(hits):
+            hits += self._next_hits(listed, position - len(hits))
         if not -len(hits) <= position <= len(hits) or position == 0:
             return f"There is no result {position}: there are {len(hits)}."
         return hits[position - 1] if position > 0 else hits[position]
@@ -297,7 +301,7 @@ class Chat:
         turn = replace(turn, query=query, kinds=kinds)
         yield turn
         request = Request(query, kinds=kinds)
-        found = self._search_for_llm(request, given)
+        found = self._search(_parts(given, query), self._k, request)
         # The nearest to an image are wanted, however near.
         least = self._min_relevance or 0.0
         relevant, others = self._split(query, found) if given is None else split_by_relevance(found, least)
@@ -325,34 +329,37 @@ class Chat:
         """Return the relevant hits of a text, and the others."""
         return split_by_match(hits, text, self._least, self._context.models.matcher, self._context.images.frames)
 
-    def _search_for_llm(self, request: Request, given: Frame | None) -> list[Hit]:
-        if given is None and not request.text:
-            return []
-        image = () if given is None else (QueryPart(image=given),)
-        text = (request.text,) if request.text else ()
-        return self._search(Query([*image, *text]), self._k, request)
-
     # The index
 
     def _ask(self, question: str, request: Request) -> Answer:
         kinds, filter = self._scope(request)
+        if not kinds:
+            return not_found([], self._least)
         return self._questions.ask(question, max(self._k, 8), kinds, filter, None, None, self._min_relevance)
 
-    def _search(self, query: Query, k: int, request: Request | None = None) -> list[Hit]:
+    def _search(self, parts: Sequence[QueryPart], k: int, request: Request | None = None) -> list[Hit]:
         kinds, filter = self._scope(request or Request(""))
-        return self._retriever.search(query, k, kinds, filter)
+        return self._retriever.search(Query(parts), k, kinds, filter) if parts and kinds else []
 
-    def _scope(self, request: Request) -> tuple[Collection[Kind] | None, Filter | None]:
-        """Return the kinds and the filter of a request within those of the chat."""
-        kinds: Collection[Kind] | None = self.kinds
-        if request.kinds:
-            kinds = [kind for kind in request.kinds if self.kinds is None or kind in self.kinds] or request.kinds
+    def _scope(self, request: Request) -> tuple[Collection[Kind], Filter | None]:
+        """Return the kinds and the filter of a request within those of the chat; no kinds if none are in both."""
+        kinds = check_kinds(self.kinds) & check_kinds(request.kinds or None)
         if not request.source:
             return kinds, self.filter
         if isinstance(self.filter, Mapping):
             return kinds, {"$and": [self.filter, {"source": request.source}]}
         condition = f"source == {literal(request.source)}"
         return kinds, f"({self.filter}) and {condition}" if self.filter else {"source": request.source}
+
+
+def _parts(image: ImageInput | None, text: str) -> list[QueryPart]:
+    """Return an image, a text, or both as the parts of a query."""
+    return [*([] if image is None else [QueryPart(image=image)]), *([QueryPart(text)] if text else [])]
+
+
+def _search_of(turn: Turn) -> tuple[object, ...]:
+    """Return what a turn searched for and where, which is equal for the turns that continue it."""
+    return turn.query, turn.image, turn.similar_to, turn.kinds, turn.source
 
 
 def _whole(turn: Turn) -> Iterator[str | Turn]:

@@ -80,7 +80,7 @@ def turn_from_dict(row: Mapping[str, Any], index: ChunkReader) -> Turn:
     if not isinstance(ids, list) or len(ids) > MAX_HITS:
         raise InputError(f"hits must be a list of at most {MAX_HITS:,} ids")
     hits = tuple(index.get([check_text(id, "id") for id in ids]))
-    for name in ("question", "query", "error"):
+    for name in ("question", "query", "similar_to", "source", "error"):
         fields[name] = check_text(fields.get(name, ""), name)
     image = fields.get("image", "")
     if not isinstance(image, str) or (image and not image.startswith(_IMAGE_PREFIX)):

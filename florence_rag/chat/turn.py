@@ -20,8 +20,11 @@ class Turn:
         answer: The answer; a number in square brackets, such as [2], cites a hit by its position, from 1.
         hits: The results of the turn, in the order of their numbers.
         images: The ids of the hits whose images the chat model received.
-        image: The image that came with the message, as a data URI of a JPEG; "" if there was none.
+        image: The image that came with the message, or with the search that it continues, as a data URI of a JPEG; ""
+            if there was none.
+        similar_to: The id of the result by which the turn searched, as for "similar ones"; "" if it did not.
         kinds: The kinds of chunks to which the message restricts the search; () for all.
+        source: The source to which the message restricts the search; "" for all.
         is_selection: Whether the hits were selected from those of an earlier turn, and not searched.
         error: Why there is no answer, in one line; "" if there is one.
     """
@@ -32,7 +35,9 @@ class Turn:
     hits: tuple[Hit, ...] = ()
     images: tuple[str, ...] = ()
     image: str = ""
+    similar_to: str = ""
     kinds: tuple[Kind, ...] = ()
+    source: str = ""
     is_selection: bool = False
     error: str = ""
 
@@ -53,7 +58,9 @@ class Turn:
         optional = {
             "images": list(self.images),
             "image": self.image,
+            "similar_to": self.similar_to,
             "kinds": list(self.kinds),
+            "source": self.source,
             "is_selection": self.is_selection,
             "error": self.error,
         }

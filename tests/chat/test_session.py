@@ -8,7 +8,9 @@ from PIL import Image
 
 from florence_rag import Chat, FlorenceRAG, InputError, ModelError, Turn
 from florence_rag.answering.budget import Budget
+from florence_rag.chat.session import NOTHING_MORE
 from florence_rag.context import Models
+from florence_rag.retrieval.query import Query, QueryPart
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 
 
@@ -90,6 +92,43 @@ def test_a_position_that_does_not_exist_is_said(rag):
     assert chat.ask("show me the second one").is_selection is False
     chat.ask("red")
     assert "There is no result 99: there are" in chat.ask("number 99").answer.answer
+
+
+def test_more_continues_a_search_by_a_result(rag):
+    chat = rag.chat(min_relevance=0, k=1)
+    assert names(chat.ask("red")) == ["red.png"]
+    listed = rag.search(Query([QueryPart(id=chat.hit(1).id)]), k=3)
+    assert [chat.ask(text).hits for text in ("similar ones", "more", "more")] == [(hit,) for hit in listed]
+
+
+def test_a_position_reads_on_in_a_search_by_a_result(rag):
+    chat = rag.chat(min_relevance=0, k=1)
+    chat.ask("red")
+    second, third = rag.search(Query([QueryPart(id=chat.hit(1).id)]), k=3)[1:]
+    chat.ask("similar ones")
+    assert [chat.ask(text).hits[0].id for text in ("the second one", "the third one")] == [second.id, third.id]
+
+
+def test_more_continues_a_search_by_an_image(rag):
+    chat = rag.chat(k=1)
+    chat.ask("", color_frame("red"))
+    listed = rag.search(image=color_frame("blue"), k=9)
+    found = [chat.ask("", color_frame("blue")), *(chat.ask("more") for _ in listed)]
+    assert [turn.hits for turn in found] == [*((hit,) for hit in listed), ()]
+    assert found[-1].answer.answer == NOTHING_MORE
+
+
+def test_more_stays_in_the_source_of_a_search(rag):
+    chat = rag.chat(min_relevance=0, k=1)
+    chat.ask("red")
+    assert names(chat.ask("only in red.png")) == ["red.png"]
+    assert chat.ask("more").answer.answer == NOTHING_MORE
+
+
+@pytest.mark.parametrize("model", [None, Scripted()])
+def test_a_message_reaches_no_kind_that_the_chat_leaves_out(rag, model):
+    turn = rag.chat(model, kinds={"text"}, min_relevance=0).ask("red, only pictures")
+    assert (turn.hits, turn.answer.status) == ((), "not_found")
 
 
 def test_an_image_is_asked_about_and_stays_in_focus(rag):

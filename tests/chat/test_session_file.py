@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,9 @@ TURN = Turn(
     (HIT,),
     images=("a",),
     image="data:image/jpeg;base64,AAAA",
+    similar_to="a",
     kinds=("clip",),
+    source="/a.mp4",
     is_selection=True,
     error="none",
 )
@@ -37,6 +40,14 @@ def file(tmp_path):
 def test_what_is_saved_is_loaded(file):
     assert load_turns(file, Index()) == [TURN]
     assert "/etc" not in file.read_text() and not file.with_name("chat.json.partial").exists()
+
+
+def test_a_file_of_an_earlier_version_is_loaded(file):
+    content = json.loads(file.read_text())
+    for name in ("similar_to", "source"):
+        del content["turns"][0][name]
+    file.write_text(json.dumps(content))
+    assert load_turns(file, Index()) == [replace(TURN, similar_to="", source="")]
 
 
 def test_an_answer_from_the_cache_is_loaded(tmp_path):
@@ -80,6 +91,8 @@ def damaged(**changes):
         damaged(image=["data:image/jpeg;base64,"]),
         damaged(kinds=["folder"]),
         damaged(kinds=5),
+        damaged(similar_to=5),
+        damaged(source=["/a.mp4"]),
         damaged(images=[5]),
         damaged(is_selection="yes"),
         damaged(unknown=1),
