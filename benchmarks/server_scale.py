@@ -31,20 +31,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import numpy as np
 import typer
 from pymilvus import MilvusClient
 from scale import synthetic_vectors
+from server_scale_tables import INDEXES, SEARCHES, Result, read_results, tables
 
 from florence_rag.batching import batched
-from florence_rag.cli.output import markdown_table
 from florence_rag.context import Context, Models
 from florence_rag.errors import FlorenceError
 from florence_rag.image_store import ImageStore
-from florence_rag.index.capacity_estimate import Assumptions, segment_growth
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.ledger import Entry
 from florence_rag.index.milvus import MilvusIndex
@@ -53,9 +52,12 @@ from florence_rag.index.rows import HIT_FIELDS, Row, chunk_to_row
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
+T = TypeVar("T")
+
 DIMENSION, K, QUERIES, WARM_UP = 512, 10, 100, 5
+SEARCHES_PER_SIDE = 400
+"""How often each side searches, with the queries one after the other, so that medians differ less than the sides."""
 EMBEDDER = EmbedderInfo("synthetic", "0", DIMENSION, "none")
-INDEXES = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "SCANN")
 BLOCK = 10_000
 CITIES = 50
 WRITTEN = 2_000
@@ -65,16 +67,13 @@ NEW = 6_000
 PER_CALL, ADDED = 500, 100
 """Rows of one upsert of bare pymilvus, and of one `add` of ours."""
 SETTLE_S = 10.0
-WRITERS = ("ours", "bare", "ledger", "encoding")
 
-SEARCHES: dict[str, tuple[dict[str, Any], str]] = {
+RESTRICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "vector": ({}, ""),
     "kind": ({"kinds": {"image"}}, 'kind in ["image"]'),
     "metadata": ({"filter": {"metadata.city": "city 7"}}, 'metadata["city"] == "city 7"'),
 }
-"""Each kind of search, as ours and as bare pymilvus call it."""
-
-Result = dict[str, Any]
+"""What each search is restricted to, for ours and for bare pymilvus."""
 
 
 def block_of(size: int, start: int) -> np.ndarray:
@@ -112,9 +111,9 @@ def write_ours(index: MilvusIndex, chunks: Sequence[Chunk], vectors: np.ndarray)
     index.flush_buffer()
 
 
-def encode(finished: list[Row], codec: RowCodec, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
-    """Make the rows that bare pymilvus writes."""
-    finished += [codec.encode(chunk_to_row(*each)) for each in zip(chunks, vectors, strict=True)]
+def encode(codec: RowCodec, chunks: Sequence[Chunk], vectors: np.ndarray) -> list[Row]:
+    """Return the rows that bare pymilvus writes."""
+    return [codec.encode(chunk_to_row(*each)) for each in zip(chunks, vectors, strict=True)]
 
 
 def write_bare(client: MilvusClient, rows: Sequence[Row]) -> None:
@@ -127,6 +126,12 @@ def write_records(client: MilvusClient, records: list[Row]) -> None:
     """Write the records of a ledger before and after the rows with pymilvus."""
     for _ in ("begun", "complete"):
         client.upsert("bare_ledger", records)
+
+
+def clocked(call: Callable[[], T]) -> tuple[T, np.ndarray]:
+    """Return the result of a call, and the seconds that it took, in all and of the processor."""
+    before = time.perf_counter(), time.process_time()
+    return call(), np.subtract((time.perf_counter(), time.process_time()), before)
 
 
 def measure_writes(uri: str, size: int) -> Iterator[Result]:
@@ -145,19 +150,17 @@ def measure_writes(uri: str, size: int) -> Iterator[Result]:
                 chunks = [chunk_of(start + number, per_source) for number in range(len(written))]
                 sources = {chunk.source.uri: chunk.source for chunk in chunks}
                 records = [Entry(uri, "complete", source, {"image": 1}).to_row() for uri, source in sources.items()]
-                finished: list[Row] = []
-                steps = {
-                    "encoding": partial(encode, finished, bare.chunks.codec, chunks, written),
-                    "bare": partial(write_bare, client, finished),
-                    "records": partial(write_records, client, records),
-                    "ours": partial(write_ours, ours, chunks, written),
-                }
+                finished, times = clocked(partial(encode, bare.chunks.codec, chunks, written))
+                taken["encoding"].append(times)
+                steps = [
+                    ("bare", partial(write_bare, client, finished)),
+                    ("records", partial(write_records, client, records)),
+                    ("ours", partial(write_ours, ours, chunks, written)),
+                ]
                 # The server goes on working after its answer, which delays whoever comes next.
-                reverse = start // WRITTEN % 2
-                for step in ("encoding", *(("ours", "records", "bare") if reverse else ("bare", "records", "ours"))):
-                    before = time.perf_counter(), time.process_time()
-                    steps[step]()
-                    taken[step].append(np.subtract((time.perf_counter(), time.process_time()), before))
+                for step, write in steps[:: -1 if start // WRITTEN % 2 else 1]:
+                    _, times = clocked(write)
+                    taken[step].append(times)
         seconds = {side: np.sum(times, axis=0) for side, times in taken.items()}
         seconds["ledger"] = seconds["bare"] + seconds.pop("records")
         speeds = {f"{side}_rows_s": rows / float(wall) for side, (wall, _) in seconds.items()}
@@ -268,7 +271,7 @@ def measure_index(index: MilvusIndex, size: int, index_type: str, nearest: dict[
     time.sleep(SETTLE_S)
     idle = released.cpu_until(usage(uri)) / SETTLE_S
     for search, (before, after) in used.items():
-        result[search]["cpu_ms"] = before.cpu_until(after, idle) * 1000 / (2 * (QUERIES + WARM_UP))
+        result[search]["cpu_ms"] = before.cpu_until(after, idle) * 1000 / (2 * (SEARCHES_PER_SIDE + WARM_UP))
     loaded = used["vector"][1].memory
     memory = {"server_bytes": loaded, "index_bytes": loaded - released.memory}
     return result | memory | {"build_cpu_s": started.cpu_until(built, idle), "idle_cpus": idle}
@@ -282,7 +285,7 @@ def measure_search(
     retriever: Retriever, chunks: ChunkCollection, search: str, queries: np.ndarray, nearest: list[set[str]]
 ) -> Result:
     """Return the times of both sides, which search in turn, and the recall of ours."""
-    options, expression = SEARCHES[search]
+    options, expression = RESTRICTIONS[search]
     client, profile = chunks.connection.client, chunks.connection.profile
     params = profile.search_params(chunks.index_type, K, filtered=bool(expression))
 
@@ -299,13 +302,14 @@ def measure_search(
         ours(query)
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     found = []
-    for number, query in enumerate(queries):
+    for number in range(SEARCHES_PER_SIDE):
+        query = queries[number % QUERIES]
         sides: list[tuple[str, Callable[[np.ndarray], Any]]] = [("ours", ours), ("bare", bare)]
         for side, call in sides[:: -1 if number % 2 else 1]:
             started = time.perf_counter()
             hits = call(query)
             times[side].append((time.perf_counter() - started) * 1000)
-            if side == "ours":
+            if side == "ours" and number < QUERIES:
                 found.append({hit.id for hit in hits})
     shared = [len(a & b) / len(b) for a, b in zip(found, nearest, strict=True)]
     result: Result = {f"{side}_ms": list(np.percentile(each, [50, 99])) for side, each in times.items()}
@@ -335,12 +339,6 @@ def usage(uri: str) -> Usage:
 # Results
 
 
-def read_results(path: Path) -> dict[tuple[int, str], Result]:
-    """Return the results so far, by size and index type."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {(each["size"], each["index"]): each for each in map(json.loads, lines)}
-
-
 def measure(uri: str, size: int, names: Sequence[str]) -> Iterator[tuple[str, Result]]:
     """Yield a result per index type, or what the server says against it, and the results of writing."""
     if "WRITE" in names:
@@ -361,76 +359,6 @@ def measure(uri: str, size: int, names: Sequence[str]) -> Iterator[tuple[str, Re
             except FlorenceError as error:
                 yield name, {"error": str(error)}
         drop(index.chunks.connection.client)
-
-
-def tables(results: dict[tuple[int, str], Result]) -> Iterator[str]:
-    """Yield the tables of docs/scale.md."""
-    for size in sorted({size for size, _ in results}):
-        rows = [
-            _index_row(name, results[size, name], size) for name in (*INDEXES, "DISKANN") if (size, name) in results
-        ]
-        if not rows:
-            continue
-        loads = [result["load"] for (each, _), result in results.items() if each == size]
-        columns = ["index", "build", "CPU", "server", *SEARCHES, "CPU of one", "recall", "of bare pymilvus"]
-        yield f"### {size:,} vectors, under a load of {min(loads):.0f} to {max(loads):.0f}"
-        yield markdown_table(columns, rows)
-    yield "### The times in index_types.toml"
-    yield markdown_table(["index", "core_us_to_build", "core_ms_to_search", "measured_on"], [*_times(results)])
-    writes = [
-        (
-            f"{each['per_source']}",
-            *(f"{each[f'{side}_rows_s']:,.0f}" for side in WRITERS),
-            " / ".join(f"{each['ours_rows_s'] / each[f'{side}_rows_s']:.2f}" for side in ("bare", "ledger")),
-            " / ".join(f"{each[f'{side}_client_us']:.0f}" for side in WRITERS),
-        )
-        for (_, name), result in sorted(results.items())
-        if name == "WRITE"
-        for each in result["writes"]
-    ]
-    new = [
-        (f"`{name}`", *(" / ".join(f"{recall:.3f}" for recall in recalls) for recalls in each.values()))
-        for (_, kind), result in results.items()
-        if kind == "NEW"
-        for name, each in result.items()
-        if isinstance(each, dict)
-    ]
-    if new:
-        yield markdown_table(["index", "recall in new rows", "a minute after the flush"], new)
-    speeds = [f"{each}, rows/s" for each in ("ours", "bare pymilvus", "the same with a ledger", "encoding alone")]
-    if writes:
-        yield markdown_table(["chunks per source", *speeds, "ours to both", "client's CPU of a row, us"], writes)
-
-
-def _times(results: dict[tuple[int, str], Result]) -> Iterator[Sequence[str]]:
-    """Yield the times of each index type for the model of costs, from the largest collection.
-
-    The first searches after an index is loaded take longer, so it may be the search by kind that takes less.
-    """
-    largest = {name: (size, result) for (size, name), result in sorted(results.items()) if "vector" in result}
-    for name, (size, result) in largest.items():
-        segments, cpu_ms = result["segments"], min(result[search]["cpu_ms"] for search in ("vector", "kind"))
-        of_a_segment = (cpu_ms - Assumptions().request_core_ms) / segments
-        search_ms = of_a_segment / segment_growth(name, size / segments)
-        build_us = result["build_cpu_s"] / size * 1e6
-        yield f"`{name}`", f"{build_us:.0f}", f"{search_ms:.2f}", f"{size:,} vectors, {size // segments:,} per segment"
-
-
-def _index_row(name: str, result: Result, size: int) -> Sequence[str]:
-    if "error" in result:
-        return f"`{name}`", result["error"], *[""] * (len(SEARCHES) + 5)
-    times = [" / ".join(f"{each:.1f}" for each in result[search]["ours_ms"]) + " ms" for search in SEARCHES]
-    ratios = [result[search]["ours_ms"][0] / result[search]["bare_ms"][0] for search in SEARCHES]
-    return (
-        f"`{name}`",
-        f"{result['build_s']:.0f} s",
-        f"{result['build_cpu_s'] / size * 1e6:,.0f} us",
-        f"{result['server_bytes'] / 1e6:,.0f} MB",
-        *times,
-        f"{cpu_ms:.1f} ms" if (cpu_ms := result["vector"]["cpu_ms"]) > 0 else "-",
-        " / ".join(f"{result[search]['recall']:.3f}" for search in SEARCHES),
-        " / ".join(f"{ratio:.2f}" for ratio in ratios),
-    )
 
 
 def main(
