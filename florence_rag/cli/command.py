@@ -283,7 +283,12 @@ class IndexingCommand(EmbeddingCommand):
         bool, typer.Option("--follow-links", help="Follow symbolic links that lead out of the folders.")
     ] = False
     file_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="The most time for reading a file, and 2 to 10 s per chunk.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="The most time for reading a file; each page or passage adds 2 s, each clip 10 s.",
+        ),
     ] = 60.0
     max_chunks: Annotated[
         int, typer.Option(metavar="N", min=1, help="The most chunks of a file: pages, passages, clips.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from florence_rag.cli.command import DatabaseCommand
-from florence_rag.cli.options import IndexType, VectorDtype, check_output_folder
+from florence_rag.cli.options import IndexType, check_output_folder
 from florence_rag.cli.output import info_to_text, plain, stderr
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ class Export(DatabaseCommand):
     """Write a database as Parquet files. `florence-rag import` and Milvus' bulk import read them."""
 
     folder: OutputFolder
-    vector_dtype: VectorDtype = None
+    vector_dtype: Annotated[
+        Literal["fp32", "fp16", "bf16"] | None,
+        typer.Option(help="The data type of the vectors in the files; by default that of the database."),
+    ] = None
 
     def run(self) -> None:
         from florence_rag.index.bulk.export import export

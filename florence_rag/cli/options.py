@@ -133,8 +133,8 @@ Filter = Annotated[
     typer.Option(
         metavar="FILTER",
         parser=parse_filter,
-        help='Only hits that match a filter, such as {"city": "Rome", "year": {"$gte": 2020}}, or a Milvus expression, '
-        'such as "start_s >= 10".',
+        help='Only chunks that match a filter, such as {"city": "Rome", "year": {"$gte": 2020}}, or a Milvus '
+        'expression, such as "start_s >= 10".',
     ),
 ]
 Count = Annotated[int, typer.Option("-k", min=1, max=MAX_COUNT, help="The number of hits.")]

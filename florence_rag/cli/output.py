@@ -209,7 +209,7 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     }
     if info.awaiting_words:
         total = sum(count for kind, count in info.chunks.items() if kind != "text")
-        facts["words"] = f"{total - info.awaiting_words:,} of {total:,} images; the next index run continues"
+        facts["OCR, captions"] = f"{total - info.awaiting_words:,} of {total:,} images; the next index run continues"
     if info.skipped:
         facts["skipped"] = counts_to_line(info.skipped).removeprefix("skipped ")
     if info.shadow_embedder:

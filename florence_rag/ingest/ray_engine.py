@@ -2,7 +2,7 @@
 
     sources -> tasks: chunk, OCR -> actors with models: describe, embed -> this process: store
 
-One process stores, because Milvus Lite allows only one writer, and a server is not the bottleneck. Ray replaces a
+One process stores, as storing is not the bottleneck. Ray replaces a
 worker that dies and repeats its work; ids depend on the chunks alone, so nothing is stored twice.
 """
 
