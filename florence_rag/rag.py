@@ -90,7 +90,8 @@ class FlorenceRAG:
 
         Args:
             db: The folder of a Milvus Lite database, such as photos.db, or the URI of a Milvus server.
-            model: The embedder, a name that `florence-rag models` lists; by default the one that the database records.
+            model: The embedder, a name that `florence-rag models` lists; by default the one that the database records,
+                or "siglip2-base" for a new database.
             **settings: The other models, how the vectors are stored, and more; see `OpenSettings`.
 
         Raises:
@@ -108,7 +109,7 @@ class FlorenceRAG:
         self.close()
 
     def close(self) -> None:
-        """Close the database, so that another process can open it."""
+        """Write what is buffered, and close the database; allow no further call."""
         self.index.close()
 
     def add(
@@ -199,6 +200,9 @@ class FlorenceRAG:
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
             min_relevance: The smallest relevance of a hit, in [0, 1]. With one, a matcher judges images, too, if the
                 index has one, which costs its time.
+
+        Raises:
+            InputError: If the query, the box, k, a kind or the filter is wrong.
         """
         return self.retriever.search(to_query(query, image, box), k, kinds, filter, group, min_relevance)
 
@@ -243,9 +247,13 @@ class FlorenceRAG:
             filter: As for `search`.
             llm: A LangChain chat model or its name; by default the VQA model and quotes from passages answer.
             image: The image to ask about, instead of the index.
-            cache_answers: As in the class.
+            cache_answers: Whether answers about images are stored and reused; by default as `open` was told.
             min_relevance: The least relevance of a hit; by default `retriever.min_relevance`.
             verify: Whether to compare what the answer states with its citations, as `verify` does.
+
+        Raises:
+            InputError: If the question, the image, k, a kind or the filter is wrong.
+            ModelError: If the question needs a VQA model and there is none, or a model fails.
         """
         return self._questions.ask(question, k, kinds, filter, llm, cache_answers, min_relevance, image, verify)
 

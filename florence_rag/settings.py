@@ -21,6 +21,9 @@ class CommonSettings(TypedDict, total=False):
         chunking: How files are split into chunks.
         cache_answers: Whether `ask` stores answers about images and reuses them, unless a call says otherwise.
         ingest: How many files and batches are processed at a time, and the limits of a file.
+        retrieval: How the branches of a search are weighted, and what is judged again.
+        answering: How evidence is weighed.
+        llm: What a chat model is sent.
     """
 
     images: str | Path | None
@@ -28,6 +31,9 @@ class CommonSettings(TypedDict, total=False):
     chunking: ChunkingConfig | None
     cache_answers: bool
     ingest: IngestConfig | None
+    retrieval: RetrievalConfig | None
+    answering: AnsweringConfig | None
+    llm: LLMConfig | None
 
 
 class Settings(CommonSettings, total=False):
@@ -36,16 +42,10 @@ class Settings(CommonSettings, total=False):
     Attributes:
         classifiers: A folder for trained classifiers.
         index_regions: Whether the objects that the detector finds are indexed next to their images.
-        retrieval: How the branches of a search are weighted.
-        answering: How evidence is weighed.
-        llm: What a chat model is sent.
     """
 
     classifiers: Path | None
     index_regions: bool
-    retrieval: RetrievalConfig | None
-    answering: AnsweringConfig | None
-    llm: LLMConfig | None
 
 
 class OpenSettings(CommonSettings, DatabaseOptions, total=False):
@@ -62,4 +62,7 @@ def settings_of(options: OpenSettings, database: Database) -> Settings:
         "ingest": options.get("ingest"),
         "chunking": options.get("chunking"),
         "cache_answers": options.get("cache_answers", False),
+        "retrieval": options.get("retrieval"),
+        "answering": options.get("answering"),
+        "llm": options.get("llm"),
     }

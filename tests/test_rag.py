@@ -11,6 +11,7 @@ from florence_rag.context import Models
 from florence_rag.errors import InputError, MediaError, ModelError
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
+from florence_rag.retrieval.config import RetrievalConfig
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.viz import thumbnail_of
 
@@ -275,6 +276,14 @@ def test_a_threshold_can_be_set(folder):
     rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), vqa=ColorVQA()), answering=config)
     rag.add(folder)
     assert rag.ask("Which thing is blue?", min_relevance=0.0).answer == UNKNOWN
+
+
+def test_open_takes_the_configuration_of_searches_and_answers(tmp_path):
+    retrieval, answering = RetrievalConfig(match_depth=20), AnsweringConfig(threshold=1.1)
+    with FlorenceRAG.open(tmp_path / "new.db", "florence-tiny", retrieval=retrieval, answering=answering) as rag:
+        assert rag.retriever.config == retrieval
+        rag.items.upsert_images([color_frame("red")])
+        assert rag.ask("What color is it?", min_relevance=0.0).answer == UNKNOWN
 
 
 def test_it_closes_its_index():

@@ -65,8 +65,8 @@ class Search(RerankingCommand):
             metavar="N",
             min=0,
             max=MAX_COUNT,
-            help="With --min-relevance, how many of the best hits a matcher judges by their images, or -k if that is "
-            "more; 0 for none.",
+            help="With --min-relevance, how many of the best hits the model for image-text matching judges, or -k if "
+            "that is more; 0 for none.",
         ),
     ] = 8
     contact_sheet: ContactSheet = None
@@ -91,8 +91,8 @@ class Search(RerankingCommand):
         frame = read_image(self.image) if self.image else None
         if not self.like:  # before the models are loaded
             to_query(self.text, frame, box)
-        with self.open_rag(self.model, reranker=self.reranker) as rag:
-            rag.retriever.config = self.retrieval_config(match_depth=self.match_depth)
+        retrieval = self.retrieval_config(match_depth=self.match_depth)
+        with self.open_rag(self.model, reranker=self.reranker, retrieval=retrieval) as rag:
             parts = read_examples(rag.index, self.like or (), self.unlike or (), files=True)
             query = to_query(self.text, frame, box, parts)
             hits = rag.search(
@@ -231,8 +231,8 @@ class Ask(RerankingCommand):
         check_question(self.question)
         self._check_image()
         llm = open_chat_model(self.llm) if self.llm else None
-        with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
-            rag.retriever.config = self.retrieval_config()
+        retrieval = self.retrieval_config()
+        with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker, retrieval=retrieval) as rag:
             answer = rag.ask(
                 self.question,
                 k=self.k,
