@@ -44,7 +44,8 @@ class Source:
 
 
 ITEM_IMAGE = "item_image"
-"""The key of an item's metadata that says where its image is: {"file": ..., "hash": ...}."""
+"""The key of an item's metadata that says where its image is: {"file": ..., "hash": ...}, with {"captioned": True} if a
+model wrote its caption."""
 
 PERCEPTUAL_HASH = "perceptual_hash"
 """The key of a chunk's metadata that holds the perceptual hash of its image."""

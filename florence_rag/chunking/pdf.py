@@ -25,6 +25,7 @@ from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
 from florence_rag.workers import require_memory
 
 ATTACHMENT = "attachment"
+REST_OF_TEXT = "rest of the text of a long page"
 _HEAD_BYTES = 65_536
 _IMAGE_DEPTH, _IMAGE_BYTES = 3, 8
 """In how many forms an image is looked for, and the memory that PDFium needs for one pixel."""
@@ -38,6 +39,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 class _Page:
     frame: Frame
     text: str
+    is_cut: bool
     ocr_boxes: tuple[Box, ...]
     attachments: int
 
@@ -60,6 +62,8 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
                 continue
             any_page = True
             skipped += [Skipped(source.uri, ATTACHMENT, place)] * page.attachments
+            if page.is_cut:
+                skipped.append(Skipped(source.uri, REST_OF_TEXT, place))
             yield Chunk(
                 source, "page", place, page.text, frames=(page.frame,), metadata=metadata, ocr_boxes=page.ocr_boxes
             )
@@ -117,7 +121,9 @@ def _read_page(document: pdfium.PdfDocument, number: int, config: ChunkingConfig
     with _PDFIUM, closing(document[number - 1]) as page, closing(page.get_textpage()) as textpage:
         text = textpage.get_text_range()
         boxes = boxes_to_read(page, textpage) if config.find_ocr_boxes else ()
-    return _Page(frame, _clean("\n".join((text if is_readable(text) else "", *notes))), boxes, attachments)
+    text = _clean("\n".join((text if is_readable(text) else "", *notes)))
+    fitting = fit_text(text)
+    return _Page(frame, fitting, fitting != text, boxes, attachments)
 
 
 def _require_memory_of_images(page: pdfium.PdfPage) -> None:
@@ -139,4 +145,4 @@ def _render(page: pdfium.PdfPage, max_side_px: int) -> Frame:
 def _clean(text: str) -> str:
     """Replace ligatures and full-width forms by plain letters, so that a typed query matches them."""
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return fit_text(_CONTROL.sub(" ", unicodedata.normalize("NFKC", text)).strip())
+    return _CONTROL.sub(" ", unicodedata.normalize("NFKC", text)).strip()

@@ -122,12 +122,12 @@ def read_list(path: Path | None) -> list[str]:
     """Return the lines of a list of paths and URLs, from standard input for "-"; without a list, nothing."""
     if path is None:
         return []
-    if str(path) == "-":
-        return sys.stdin.read().splitlines()
     try:
-        return path.read_text("utf-8", errors="surrogateescape").splitlines()
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"the list {str(path)!r} cannot be read: {error.strerror}") from error
+    lines = text.removeprefix("\ufeff").split("\n")  # names may contain other separators of lines
+    return [line for line in lines if line]
 
 
 class Watch(IndexingCommand):

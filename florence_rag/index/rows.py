@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ Row = dict[str, Any]
 class _ItemImage(TypedDict):
     file: str
     hash: str
+    captioned: NotRequired[bool]
 
 
 def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:

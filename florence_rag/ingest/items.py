@@ -219,10 +219,13 @@ class ItemStore:
 
     def _read(self, chunk: Chunk, known: tuple[Hit, np.ndarray] | None, vector: np.ndarray | None) -> _Item:
         """Read the image of an item that is not yet known, if any model is to see it, and its OCR text."""
+        embedder, captioner = self._context.models.embedder, self._context.models.captioner
         if known is not None:
             hit, vector = known
-            return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=()), vector
-        embedder, captioner = self._context.models.embedder, self._context.models.captioner
+            is_captioned = _is_captioned(hit)
+            if chunk.caption or is_captioned or captioner is None:
+                described = chunk if chunk.caption or not is_captioned else _with_model_caption(chunk, hit.caption)
+                return replace(described, ocr=chunk.ocr or hit.ocr, frames=()), vector
         if item_file(chunk) and not chunk.frames and (vector is None or self._ocr or captioner):
             config = limit_image_detail(ChunkingConfig(), embedder, self._ocr, captioner)
             chunk = replace(chunk, frames=self._frames(chunk, config))
@@ -253,7 +256,11 @@ class ItemStore:
             return None
         chunks = [chunk for chunk, _ in items]
         if models.captioner is not None:
-            chunks = add_captions(models.captioner.get(), chunks)
+            described = zip(chunks, add_captions(models.captioner.get(), chunks), strict=True)
+            chunks = [
+                _with_model_caption(new, new.caption) if old.frames and not old.caption else old
+                for old, new in described
+            ]
         new = [chunk for chunk, (_, vector) in zip(chunks, items, strict=True) if vector is None]
         missing = iter(embed_chunks(models.embedder, new))
         vectors = np.stack([next(missing) if vector is None else vector for _, vector in items])
@@ -352,13 +359,24 @@ def _to_item(chunk: Chunk) -> Chunk:
         where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
         if not all(where.values()):
             raise InputError(f"the {chunk.kind} {id!r} has no file to read again; give its source uri and hash")
-        if chunk.metadata.get(ITEM_IMAGE, where) != where:
+        given = chunk.metadata.get(ITEM_IMAGE, where)
+        if not isinstance(given, Mapping) or not where.items() <= given.items():
             raise InputError(f"the metadata field {ITEM_IMAGE!r} is reserved; give yours another name")
         image = {ITEM_IMAGE: where}
     metadata = checked_metadata({**origin, **chunk.metadata, **image}, item_uri(id))
     text, caption = check_text(chunk.text, "text"), check_text(chunk.caption, "caption")
     item = replace(chunk, text=text, caption=caption, metadata=metadata, custom_id=id)
     return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, item_content(item)))
+
+
+def _is_captioned(item: Hit) -> bool:
+    """Return whether a model wrote the caption of an item, which then follows from its content."""
+    return bool(item_file(item) and item.metadata[ITEM_IMAGE].get("captioned"))
+
+
+def _with_model_caption(item: Chunk, caption: str) -> Chunk:
+    image = {**item.metadata[ITEM_IMAGE], "captioned": True}
+    return replace(item, caption=caption, metadata={**item.metadata, ITEM_IMAGE: image})
 
 
 def item_content(item: Hit | Chunk) -> str:

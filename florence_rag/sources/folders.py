@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from florence_rag.sources.io.uris import (
     AMBIGUOUS_SUFFIXES,
@@ -20,7 +21,7 @@ from florence_rag.types import Failure, Media, Skipped
 
 LINK_OUT = "link out of the folder"
 LINK_UP = "link to a parent folder"
-_DATABASE_SUFFIXES = (".db", ".images", ".classifiers")
+_DATABASE_SUFFIXES = (".db", ".images", ".classifiers", ".server.json")
 UNUSED_SUBTITLES = "subtitles without a video"
 
 
@@ -71,13 +72,12 @@ class FolderSearch:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if is_ignored(entry.name):
+                        if is_ignored(entry.name) or _is_of_database(entry.path):
                             continue
                         if entry.is_symlink():
                             self._links.append(entry.path)
                         elif entry.is_dir(follow_symlinks=False):
-                            if not _belongs_to_database(entry.path):
-                                folders.append(entry.path)
+                            folders.append(entry.path)
                         else:
                             yield from self._add_file(entry.path)
             except OSError as error:
@@ -85,6 +85,8 @@ class FolderSearch:
 
     def _add(self, path: str) -> Iterator[Skipped]:
         """Add a file or folder that was found below the roots, perhaps through a link."""
+        if is_in_database(path):
+            return
         if os.path.islink(path) or not is_inside(path, self._roots):
             self._links.append(path)
         elif os.path.isdir(path):
@@ -144,9 +146,12 @@ class FolderSearch:
         return "" if self._follow_links else LINK_OUT
 
 
-def _belongs_to_database(folder: str) -> bool:
-    """Return whether a folder is a Milvus Lite database, or holds its images or classifiers."""
-    stem, suffix = os.path.splitext(folder)
-    return (
-        suffix in _DATABASE_SUFFIXES and os.path.isfile(f"{stem}.db/LOCK") and os.path.isdir(f"{stem}.db/collections")
-    )
+def is_in_database(path: str) -> bool:
+    """Return whether a path is that of a Milvus Lite database, of what is stored next to it, or of a file in them."""
+    return any(_is_of_database(str(each)) for each in (path, *Path(path).parents))
+
+
+def _is_of_database(path: str) -> bool:
+    suffix = next(filter(path.endswith, _DATABASE_SUFFIXES), "")
+    folder = path.removesuffix(suffix) + ".db"
+    return bool(suffix) and os.path.isfile(f"{folder}/LOCK") and os.path.isdir(f"{folder}/collections")

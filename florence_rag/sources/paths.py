@@ -132,7 +132,8 @@ def prefixes_below(uris: Iterable[str]) -> tuple[str, ...]:
 
 def is_saved_dataset(folder: str) -> bool:
     """Return whether `save_to_disk` of Hugging Face datasets wrote a folder."""
-    return any(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_dict.json"))
+    written = [("dataset_dict.json",), ("state.json", "dataset_info.json")]
+    return any(all(os.path.isfile(os.path.join(folder, name)) for name in names) for names in written)
 
 
 def _expand(path: str | os.PathLike[str], max_matches: int | None = None) -> Places:

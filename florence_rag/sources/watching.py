@@ -11,6 +11,7 @@ from pathlib import Path
 from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
+from florence_rag.sources.folders import is_in_database
 from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, is_system_file
 from florence_rag.sources.paths import path_to_uri
 from florence_rag.sources.subtitles import SubtitleSearch, folders_served_by
@@ -74,7 +75,7 @@ def _settled_changes(folders: list[str], events: Iterable[set[tuple[Change, str]
 def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
     """Yield the paths that a change concerns: a change of subtitles concerns their video."""
     folder = next((each for each in folders if Path(changed).is_relative_to(each)), "/")
-    if any(part.startswith(".") for part in Path(changed).relative_to(folder).parts):
+    if any(part.startswith(".") for part in Path(changed).relative_to(folder).parts) or is_in_database(changed):
         return
     path = Path(os.path.realpath(os.path.dirname(changed)), os.path.basename(changed))
     suffix = path.suffix.lower()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from florence_rag.chunking import pdf
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.pdf import chunk_source, read_frames
 from florence_rag.errors import MediaError
@@ -85,6 +86,14 @@ def test_a_damaged_page_is_reported_and_the_others_are_read(tmp_path):
     first, third, skipped = chunk_source(source(path, "pdf"), CONFIG)
     assert [(c.locator.page, c.text) for c in (first, third)] == [(1, "one"), (3, "three")]
     assert skipped == Skipped(str(path), "damaged page", Locator(page=2))
+
+
+def test_the_text_that_a_page_has_no_room_for_is_reported(tmp_path, monkeypatch):
+    path = write(tmp_path, make_pdf(["a long page"]))
+    monkeypatch.setattr(pdf, "fit_text", lambda text: text[:6])
+    page, rest = chunk_source(source(path, "pdf"), CONFIG)
+    assert page.text == "a long"
+    assert rest == Skipped(str(path), "rest of the text of a long page", Locator(page=1))
 
 
 def test_a_file_that_is_attached_to_a_place_is_reported(tmp_path):

@@ -56,6 +56,11 @@ def test_a_list_may_come_from_standard_input(monkeypatch):
     assert read_list(Path("-")) == ["a.png", "b.png"]
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeffa.png\r\n\r\nb\u2028c.png\r\n".encode())
+    assert read_list(tmp_path / "list.txt") == ["a.png", "b\u2028c.png"]
+
+
 def test_index_needs_paths_or_a_list(index):
     outcome = index()
     assert outcome.code == 2 and "give paths, or a list" in outcome.err

@@ -364,6 +364,28 @@ def test_images_are_captioned_and_read_by_ocr_like_those_of_files(index, tmp_pat
     assert (sum(captioner.batches), reader.reads) == (1, 2)
 
 
+def test_a_caption_that_a_program_gave_is_not_used_again(index, tmp_path):
+    rag = FlorenceRAG(index, ColorEmbedder(), images=tmp_path)
+    rag.items.upsert_images([color_frame("red")], captions=["Anna at the clinic"], ids=["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["1"])
+    assert rag.get(["1"])[0].caption == ""
+    rag.items.upsert_images([color_frame("red")], captions=["Anna at the clinic"], ids=["1"])
+    rag.items.delete(["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["2"])
+    assert rag.get(["2"])[0].caption == ""
+
+
+def test_a_captioner_describes_what_a_program_no_longer_does(index, tmp_path):
+    captioner = ScriptedCaptioner({"red": "a fire engine"})
+    rag = FlorenceRAG(index, Models.of(ColorEmbedder(), captioner=captioner), images=tmp_path)
+    rag.items.upsert_images([color_frame("red")], captions=["own caption"], ids=["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["1"])
+    rag.items.delete(["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["2"])
+    assert rag.get(["2"])[0].caption == "a fire engine"
+    assert sum(captioner.batches) == 1
+
+
 def test_texts_are_embedded_if_the_index_stores_text_vectors(tmp_path):
     synonyms = SynonymEmbedder("dog hound")
     with MilvusIndex.open(str(tmp_path / "w.db"), ColorEmbedder.info, text_embedder=synonyms.info) as index:

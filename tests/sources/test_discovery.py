@@ -430,7 +430,7 @@ def test_what_is_skipped_is_counted_once(tmp_path, monkeypatch):
 
 def test_a_database_in_a_folder_is_ignored(tmp_path):
     write_files(tmp_path, "x.db/LOCK", "x.db/collections/a.parquet", "x.images/florence/a.jpg", "x.photos/a.jpg")
-    write_files(tmp_path, "y.images/a.jpg", "y.db/a.jpg")
+    write_files(tmp_path, "x.server.json", "y.images/a.jpg", "y.db/a.jpg")
     assert names(found(tmp_path), tmp_path) == ["x.photos/a.jpg", "y.db/a.jpg", "y.images/a.jpg"]
     assert skipped(tmp_path) == {}
 

@@ -97,13 +97,19 @@ def test_a_member_exists_if_its_container_does_and_a_url_is_assumed_to(folder):
     assert not exists(f"{folder}/b.tar") and not exists(f"tar:{folder}/b.tar#any.jpg")
 
 
-@pytest.mark.parametrize("name", ["state.json", "dataset_dict.json"])
-def test_the_rows_of_a_saved_dataset_are_in_its_folder(folder, name):
+@pytest.mark.parametrize("names", [["state.json", "dataset_info.json"], ["dataset_dict.json"]])
+def test_the_rows_of_a_saved_dataset_are_in_its_folder(folder, names):
     row = f"arrow:{folder}/data/data-0.arrow#row=0"
     make("data/other.json")
     assert not is_saved_dataset("data") and not row.startswith(uri_prefixes(f"{folder}/data"))
-    make(f"data/{name}")
+    for name in names:
+        make(f"data/{name}")
     assert is_saved_dataset("data") and row.startswith(uri_prefixes(f"{folder}/data"))
+
+
+def test_a_folder_with_the_state_of_another_program_is_no_dataset(folder):
+    make("photos/state.json")
+    assert not is_saved_dataset("photos")
 
 
 @pytest.mark.parametrize(

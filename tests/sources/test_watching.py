@@ -36,6 +36,17 @@ def test_hidden_files_and_those_of_the_system_are_ignored(folder):
         assert next(changes) == [str(folder / "seen.png")]
 
 
+def test_the_database_in_a_folder_is_ignored(folder):
+    (folder / "x.db" / "collections").mkdir(parents=True)
+    (folder / "x.db" / "LOCK").touch()
+    with watch_folders([folder]) as changes:
+        next(changes)
+        (folder / "x.db" / "collections" / "a.parquet").write_bytes(b"x")
+        (folder / "x.server.json").write_bytes(b"x")
+        (folder / "seen.png").write_bytes(b"x")
+        assert next(changes) == [str(folder / "seen.png")]
+
+
 def test_a_folder_below_a_hidden_one_can_be_watched(folder):
     inner = folder / ".cache" / "photos"
     inner.mkdir(parents=True)

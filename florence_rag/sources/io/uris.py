@@ -115,7 +115,9 @@ def parse_member(uri: str) -> Member | None:
 
 def suffix_of(uri: str) -> str:
     """Return the suffix of a path, or of the path of a URL, in lower case."""
-    path = re.split(r"[?#]", uri.partition("://")[2])[0].partition("/")[2] if is_url(uri) else uri
+    path = uri.partition("://")[2].partition("/")[2] if is_url(uri) else uri
+    if is_http(uri):  # in buckets, keys may contain these characters
+        path = re.split(r"[?#]", path)[0]
     return os.path.splitext(path)[1].lower()
 
 

@@ -74,6 +74,7 @@ def test_urls_and_suffixes():
 
 def test_the_suffix_of_a_url_is_that_of_its_path():
     assert suffix_of("https://host/a.JPG?size=1.5#x.png") == ".jpg"
+    assert suffix_of("s3://bucket/Album #3/what?/1.JPG") == ".jpg"
     assert suffix_of("https://host.mov") == "" and suffix_of("/a?b.Jpg") == ".jpg"
 
 
