@@ -259,6 +259,13 @@ class ChunkWriter(Protocol):
         """
         ...
 
+    def discard(self, source: Source) -> None:
+        """Give up an announced source. Its rows are dropped, and it is not indexed.
+
+        The store is not called before the next read or write, so this works while a server is away.
+        """
+        ...
+
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Record why a source could not be indexed. Its rows are dropped.
 

@@ -116,6 +116,11 @@ class MilvusWriter:
             self._buffered_rows += not kinds
             self._write_if_due()
 
+    def discard(self, source: Source) -> None:
+        """Give up an announced source, as `ChunkWriter.discard` says."""
+        with self._lock:  # the next write drops its rows, and leaves the record that a kill leaves
+            self._pending[source.uri] = _PendingSource(last=Entry(source.uri, "begun", source))
+
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Record why a source could not be indexed, as `ChunkWriter.fail` says."""
         self._replace(Entry(uri, "failed", source, reason=reason))

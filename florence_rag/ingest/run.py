@@ -5,8 +5,8 @@
 A source is complete only when its last chunk is stored, so a run that is interrupted anywhere can be repeated.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -50,17 +50,20 @@ class IngestRun:
     skipped: dict[str, list[Skipped]] = field(default_factory=dict, init=False)
     chunks: int = field(default=0, init=False)
     timer: StageTimer = field(default_factory=StageTimer, init=False)
-    _begun: set[str] = field(default_factory=set, init=False)
+    _begun: dict[str, Source] = field(default_factory=dict, init=False)
     _dropped: set[str] = field(default_factory=set, init=False)
     _pending_words: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def ingest(
         self, sources: Sequence[Source], engine: Engine, near_duplicates: NearDuplicateFilter | None = None
     ) -> None:
-        """Index sources, except near-duplicates if a filter is given, and write all their rows before returning."""
+        """Index sources, except near-duplicates if a filter is given, and write all their rows before returning.
+
+        After an error or an interruption, no search finds a part of a source.
+        """
         if not sources:
             return
-        with DeferredSignals() as signals:
+        with DeferredSignals() as signals, self._discarding_begun():
             with closing(engine.run(sources, self.timer, self._dropped, signals.check)) as results:
                 for result in results:
                     with self.timer("store"):
@@ -76,6 +79,16 @@ class IngestRun:
                             self.index.flush_buffer()
                     self._report_progress(result.source)
             self.index.flush_buffer()
+
+    @contextmanager
+    def _discarding_begun(self) -> Iterator[None]:
+        """If the block fails, discard the sources of which not all chunks are stored, except those that failed."""
+        try:
+            yield
+        except BaseException:
+            for uri in self._begun.keys() - self._dropped:
+                self.index.discard(self._begun[uri])
+            raise
 
     def skip_near_duplicate(self, source: Source, original: str) -> None:
         """Record that the image of another uri stands for this source."""
@@ -125,7 +138,7 @@ class IngestRun:
         for source in sources:
             if source.uri not in self._begun:
                 self.index.begin(source)
-                self._begun.add(source.uri)
+                self._begun[source.uri] = source
         if self.words_follow is not None:
             for chunk in batch.chunks:
                 self._pending_words.setdefault(chunk.source.uri, set()).update(self.words_follow(chunk))
@@ -150,7 +163,7 @@ class IngestRun:
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
         has_begun, marks = source.uri in self._begun, self._pending_words.pop(source.uri, ())
-        self._begun.discard(source.uri)
+        self._begun.pop(source.uri, None)
         if has_begun and source.uri not in self._dropped:
             if marks:
                 # They come first and do not count to the limit, so that neither they nor the last part are lost.

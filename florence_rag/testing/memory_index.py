@@ -76,6 +76,10 @@ class MemoryIndex:
         self._sources[source.uri] = source
         self._failures.pop(source.uri, None)
 
+    def discard(self, source: Source) -> None:
+        """Drop the rows of the source."""
+        self._drop(source.uri)
+
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Drop the rows of the source and record why it failed."""
         self._drop(uri)

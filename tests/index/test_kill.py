@@ -1,4 +1,4 @@
-"""Tests of `kill -9` at random moments of a process that adds, updates, deletes and fails sources."""
+"""Tests of `kill -9` at random moments of a process that adds, updates, deletes, fails and discards sources."""
 
 import os
 import random
@@ -39,6 +39,11 @@ with MilvusIndex.open(sys.argv[2], plan.EMBEDDER, index_type=sys.argv[4]) as ind
         index.begin(source)
         vectors = generator.normal(size=(len(chunks), 8))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        if number % 10 == 5:
+            index.add(chunks, vectors)
+            index.flush_buffer()
+            index.discard(source)
+            index.begin(source)
         index.add(chunks[:2], vectors[:2])
         index.add(chunks[2:], vectors[2:])
         index.complete(source)

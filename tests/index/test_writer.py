@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from milvus_lite.storage.wal import WAL
 
-from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.errors import InputError, StoreError, StoreMismatchError
 from florence_rag.index import writer as module
 from florence_rag.types import Chunk, Source, item_uri
 from tests.databases import SERVER
@@ -308,6 +308,35 @@ def test_a_failure_drops_the_rows_and_a_success_drops_the_failure(index, put, so
     index.fail("/a", "again")
     index.flush()
     assert index.chunks.connection.count("florence") == 0
+
+
+def test_what_is_discarded_while_the_store_fails_is_gone_when_it_is_back(
+    index, put, source, chunks, unit, calls, monkeypatch
+):
+    """Rows that are stored and rows in the buffer; a complete source in the same buffer is kept."""
+    index.begin(one := source("/a"))
+    index.add(chunks(one, 2), unit(2))
+    index.flush_buffer()
+    index.add(chunks(one, 3)[2:], unit())
+    index.begin(source("/b"))
+    put(index, "/c")
+
+    def fail(*_, **__):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index.chunks.connection, "upsert", fail)
+        index.discard(one)
+        index.discard(source("/b"))
+        with pytest.raises(StoreError):
+            index.sources()
+    assert {hit.source for hit in index.find()} == set(index.sources()) == {"/c"}
+    assert {entry.uri: entry.state for entry in index.entries()} == {"/a": "begun", "/b": "begun", "/c": "complete"}
+    calls.clear()
+    index.flush_buffer()
+    assert calls == []
+    put(index, "/a", n=3)
+    assert index.info().chunks == {"text": 4} and index.chunks.connection.count("florence") == 4
 
 
 def test_deleting_drops_sources_and_failures_and_counts_rows(index, put):

@@ -7,6 +7,7 @@ import pytest
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
+from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff
@@ -168,6 +169,30 @@ def test_an_interrupt_stops_the_run_and_what_is_complete_stays():
     with pytest.raises(KeyboardInterrupt):
         ingest(red, TWENTY, index, interrupted, IngestConfig(batch_size=4))
     assert 4 <= len(index.sources()) < 20
+
+
+def test_no_search_finds_a_part_of_a_file_after_a_run_that_was_interrupted_within_it(db):
+    """Some of its rows are stored and some buffered; what is known of other files stays."""
+
+    def chunker(of):
+        yield color_chunk(of, "red")
+        if of.uri == "/b":
+            raise MediaError("damaged")
+        if of.uri == "/c":
+            yield from (color_chunk(of, "red", locator=Locator(page=page)) for page in range(1, 10))
+
+    def interrupted(step):
+        if step.chunks == 6:
+            index.flush_buffer()
+        if step.chunks == 9:
+            raise KeyboardInterrupt
+
+    with MilvusIndex.open(db, EMBEDDER.info) as index:
+        with pytest.raises(KeyboardInterrupt):
+            ingest(chunker, "abc", index, interrupted, IngestConfig(batch_size=1, threads=1))
+        assert {hit.source for hit in index.find()} == set(index.sources()) == {"/a"}
+        assert [each.source for each in index.failures()] == ["/b"]
+        assert len(ingest(chunker, "c", index).done) == 1 and len(list(index.find())) == 11
 
 
 def test_images_of_many_files_are_captioned_together_and_found_by_their_captions():
