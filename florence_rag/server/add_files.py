@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from florence_rag.errors import InputError
+from florence_rag.index_report import IndexReport
 from florence_rag.server.config import allowed_path
+from florence_rag.server.index_jobs import IndexJobs, Job
 from florence_rag.tools.base import Tool, ToolResult
 from florence_rag.tools.formatting import counted
 from florence_rag.untrusted_text import one_line, quoted
@@ -13,6 +16,8 @@ PROMPT = """\
 Index a file, or all files of a folder, so that they can be searched. Use it only when the user asks for it.
 Unchanged files are skipped, so it may be repeated.\
 """
+WAIT_S = 3.0
+"""Seconds that a call waits for a job; it holds a thread of the server for so long."""
 MAX_LISTED = 20
 MAX_REASON = 300
 
@@ -23,12 +28,14 @@ class AddFiles(Tool):
 
     Attributes:
         folders: Where the files may lie.
+        jobs: The jobs of the server, of which each call starts one; None to index within the call.
     """
 
     name = "add_files"
     prompt = PROMPT
 
     folders: tuple[Path, ...] = ()
+    jobs: IndexJobs | None = None
 
     @property
     def description(self) -> str:
@@ -36,9 +43,30 @@ class AddFiles(Tool):
         return f"{super().description}\nThe allowed folders: {', '.join(quoted(str(each)) for each in self.folders)}."
 
     def run(self, path: Annotated[str, "The path of a file or folder inside an allowed folder."]) -> ToolResult:
-        """Return what was indexed, and what failed. Raises InputError."""
-        report = self.rag.add(allowed_path(path, self.folders))
-        failed = [f"{quoted(each.source)}: {one_line(each.reason, MAX_REASON)}" for each in report.failed[:MAX_LISTED]]
-        counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged"
-        text = "\n".join([f"{counts}, {counted(report.failed, 'file')} failed.", *failed])
-        return ToolResult(text, {"added": report.added, "updated": report.updated, "failed": len(report.failed)})
+        """Return what was indexed, and what failed, or how far a job is that takes longer. Raises InputError."""
+        allowed = allowed_path(path, self.folders)
+        if self.jobs is None:
+            return _report_to_result(self.rag.add(allowed))
+        job = self.jobs.start([allowed], join=True)
+        job.ended.wait(WAIT_S)
+        if job.error:
+            raise InputError(job.error)
+        return _report_to_result(job.report) if job.report else _state_to_result(job)
+
+
+def _report_to_result(report: IndexReport) -> ToolResult:
+    failed = [f"{quoted(each.source)}: {one_line(each.reason, MAX_REASON)}" for each in report.failed[:MAX_LISTED]]
+    counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged"
+    text = "\n".join([f"{counts}, {counted(report.failed, 'file')} failed.", *failed])
+    return ToolResult(text, {"added": report.added, "updated": report.updated, "failed": len(report.failed)})
+
+
+def _state_to_result(job: Job) -> ToolResult:
+    """Return how far a job is that has no report."""
+    text = f"Indexing is {job.state}"
+    if progress := job.progress:
+        words = "the words of " if progress.task == "words" else ""
+        text += f": {words}{progress.files_done} of {progress.files_total} files are done"
+    if not job.cancelled.is_set():
+        text += ". It goes on without you. Call add_files with the same path again to see how far it is"
+    return ToolResult(f"{text}.", {"job": job.id, "state": job.state})

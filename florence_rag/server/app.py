@@ -58,7 +58,7 @@ def create_app(
     service = Service(rag, config, tools, run_options, ChatSessions(lambda: rag.chat(llm)))
     folders = () if config.read_only else config.allowed_folders
     mcp = StreamableHTTPSessionManager(
-        create_mcp_server(rag, service.long, folders),
+        create_mcp_server(rag, service.long, folders, jobs=service.jobs),
         stateless=True,
         json_response=True,
         max_request_body_size=MAX_BODY_BYTES,

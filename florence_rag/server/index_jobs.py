@@ -44,6 +44,8 @@ class Job:
         report: The result of a run that is done.
         error: Why the run failed.
         created_at: Seconds since the epoch.
+        cancelled: Set when somebody cancels it.
+        ended: Set when its thread is done with it.
     """
 
     paths: Sequence[Path]
@@ -55,6 +57,7 @@ class Job:
     error: str = ""
     created_at: float = field(default_factory=time.time)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_over(self) -> bool:
@@ -89,10 +92,13 @@ class IndexJobs:
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "florence-index")
 
-    def start(self, paths: Sequence[Path], retry: bool = False) -> Job:
-        """Queue a run over files and folders, which must exist."""
+    def start(self, paths: Sequence[Path], retry: bool = False, *, join: bool = False) -> Job:
+        """Queue a run over files and folders, which must exist; with `join`, return one that is not over instead."""
         job = Job(paths, retry)
         with self._lock:
+            for each in self._jobs.values() if join else ():
+                if (each.paths, each.retry) == (paths, retry) and not (each.is_over or each.cancelled.is_set()):
+                    return each
             if sum(not each.is_over for each in self._jobs.values()) > MAX_WAITING:
                 raise InputError(f"{MAX_WAITING} index jobs are waiting; cancel one, or wait")
             self._jobs[job.id] = job
@@ -123,9 +129,11 @@ class IndexJobs:
         self._thread.shutdown()
 
     def _run(self, job: Job) -> None:
-        if job.cancelled.is_set():
-            return
+        if not job.cancelled.is_set():
+            self._index(job)
+        job.ended.set()
 
+    def _index(self, job: Job) -> None:
         def report(progress: Progress) -> None:
             job.progress = progress
             if job.cancelled.is_set():

@@ -23,6 +23,7 @@ from florence_rag.answering.base import frames_or_skip
 from florence_rag.errors import FlorenceError, InputError
 from florence_rag.rag import FlorenceRAG
 from florence_rag.server.add_files import AddFiles
+from florence_rag.server.index_jobs import IndexJobs
 from florence_rag.telemetry import get_logger
 from florence_rag.tools import Budget, ImageRenderer, RenderedImage, Tool, tools_for
 from florence_rag.tools.base import MAX_ERROR
@@ -51,6 +52,7 @@ def create_mcp_server(
     run: Run[Any] = anyio.to_thread.run_sync,
     folders: Sequence[Path] = (),
     budget: Budget | None = None,
+    jobs: IndexJobs | None = None,
 ) -> Server[Any]:
     """Return an MCP server with the tools of an index, and its items as resources.
 
@@ -59,8 +61,9 @@ def create_mcp_server(
         run: Runs a call in a thread.
         folders: Where the tool `add_files` may index files; without folders, there is no such tool.
         budget: The limits for the images of one result.
+        jobs: The jobs of which `add_files` starts one; None to index within the call.
     """
-    tools: list[Tool] = [*tools_for(rag), *([AddFiles(rag, tuple(folders))] if folders else [])]
+    tools: list[Tool] = [*tools_for(rag), *([AddFiles(rag, tuple(folders), jobs)] if folders else [])]
     handlers = _Handlers(rag, run, {tool.name: tool for tool in tools}, ImageRenderer(rag, budget))
     return Server(
         "florence_rag",

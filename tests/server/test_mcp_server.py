@@ -3,6 +3,8 @@
 import base64
 import io
 import sys
+import threading
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,8 +16,12 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from florence_rag.errors import StoreError
+from florence_rag.ingest.progress import Progress
+from florence_rag.server import add_files
 from florence_rag.server.app import create_app
+from florence_rag.server.config import ServerConfig
 from florence_rag.server.mcp_server import create_mcp_server
+from florence_rag.server.service import LONG_THREADS
 from florence_rag.tools import Budget
 from tests.server.conftest import image_file
 
@@ -150,17 +156,49 @@ async def test_files_are_added_from_allowed_folders_only(connect, rag, tmp_path)
     assert "1 added" in texts(added) and rag.search("yellow", k=1)[0].source.endswith("sun.png")
 
 
-async def test_over_http(rag):
-    """The application answers the client of the SDK, whose requests run in this process."""
+async def test_a_long_run_of_add_files_holds_up_nothing(rag, corpus, tmp_path, monkeypatch):
+    """A call that is repeated reports on the run that goes on; errors of a run are those of the tool."""
+    may_end, add = threading.Event(), rag.add
+
+    def slow_add(*paths, progress, **options):
+        progress(Progress(3, 40, 3, "/a.png", 0))
+        assert may_end.wait(60)
+        return add(*paths, **options)
+
+    monkeypatch.setattr(rag, "add", slow_add)
+    monkeypatch.setattr(add_files, "WAIT_S", 0.1)
+    app = create_app(rag, ServerConfig(allowed_folders=(corpus, tmp_path)))
+    async with served(app) as (http, session):
+        for _ in range(LONG_THREADS + 1):
+            running = await session.call_tool("add_files", {"path": "."})
+            assert "running: 3 of 40 files are done" in texts(running) and not running.is_error
+        waiting = await session.call_tool("add_files", {"path": "red.png"})
+        assert "waiting" in texts(waiting) and len(app.state.service.jobs.all()) == 2
+        asked = await http.post("/api/ask", json={"question": "Which color is the red image?"})
+        assert asked.status_code == 200
+        may_end.set()
+        monkeypatch.setattr(add_files, "WAIT_S", 60)
+        assert "0 added, 0 updated, 5 unchanged" in texts(await session.call_tool("add_files", {"path": "."}))
+        failed = await session.call_tool("add_files", {"path": str(tmp_path)})
+        assert failed.is_error and "nothing to index" in texts(failed)
+
+
+@asynccontextmanager
+async def served(app):
+    """Yields a client of an application, whose requests run in this process, and one of the SDK."""
     import httpx2 as httpx
     from mcp.client.streamable_http import streamable_http_client
 
-    app = create_app(rag)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as http,
         Client(streamable_http_client("http://localhost/mcp", http_client=http)) as session,
     ):
+        yield http, session
+
+
+async def test_over_http(rag):
+    async with served(create_app(rag)) as (_, session):
         result = await session.call_tool("search_images", {"query": "red", "k": 1})
     assert "red.png" in texts(result) and [block.type for block in result.content] == ["text", "text", "image"]
 
