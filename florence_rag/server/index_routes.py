@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from florence_rag.errors import InputError, mapped_write_errors
 from florence_rag.ingest.contents import delete_sources, selector
+from florence_rag.ingest.items import item_content
 from florence_rag.server.config import allowed_path
 from florence_rag.server.index_jobs import Job
 from florence_rag.server.media import file_response, image_of, jpeg_response, require_chunk
@@ -115,17 +116,23 @@ async def thumbnail(
 ) -> Response:
     """Return a small JPEG of an image, a page or a clip."""
 
-    def draw() -> bytes:
+    def draw() -> Response:
         hit = require_chunk(service.rag, id)  # also for a known thumbnail: the chunk may have been deleted
-        return service.thumbnails.get((id, side, box), lambda: image_of(service.rag, hit, side, with_box=box))
+        key = (id, item_content(hit), side, box)
+        return jpeg_response(service.thumbnails.get(key, lambda: image_of(service.rag, hit, side, with_box=box)), hit)
 
-    return jpeg_response(await service.short(draw))
+    return await service.short(draw)
 
 
 @router.get("/items/{id}/image", response_class=Response)
 async def image(service: ServiceDependency, id: str) -> Response:
     """Return a large JPEG of an image, a page or a clip."""
-    return jpeg_response(await service.short(lambda: image_of(service.rag, require_chunk(service.rag, id), IMAGE_PX)))
+
+    def draw() -> Response:
+        hit = require_chunk(service.rag, id)
+        return jpeg_response(image_of(service.rag, hit, IMAGE_PX), hit)
+
+    return await service.short(draw)
 
 
 @router.get("/items/{id}/media", response_class=Response)

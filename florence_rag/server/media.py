@@ -34,8 +34,7 @@ INLINE_TYPES = {
     ".ogv": "video/ogg",
 }
 DOWNLOAD_TYPE = "application/octet-stream"
-_HEADERS = {"content-security-policy": "default-src 'none'; sandbox", "cache-control": "private, max-age=300"}
-_JPEG_HEADERS = {"cache-control": "private, max-age=3600"}
+_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 
 
 class ThumbnailCache:
@@ -77,9 +76,14 @@ def image_of(rag: FlorenceRAG, hit: Hit, side_px: int, *, with_box: bool = False
     return thumbnail(middle_frame(frames), hit.locator.box if with_box else None, side_px)
 
 
-def jpeg_response(jpeg: bytes) -> Response:
-    """Return a JPEG, which the browser may keep: an id follows from the content."""
-    return Response(jpeg, media_type="image/jpeg", headers=_JPEG_HEADERS)
+def jpeg_response(jpeg: bytes, hit: Hit) -> Response:
+    """Return a JPEG of a chunk, which the browser may keep for an hour."""
+    return Response(jpeg, media_type="image/jpeg", headers=_cache_control(hit, 3600))
+
+
+def _cache_control(hit: Hit, max_age_s: int) -> dict[str, str]:
+    """Return the header that lets a browser keep a chunk of a file, whose id follows from its content, but no item."""
+    return {"cache-control": "private, no-cache" if hit.is_item else f"private, max-age={max_age_s}"}
 
 
 def file_response(rag: FlorenceRAG, hit: Hit) -> Response:
@@ -99,7 +103,7 @@ def file_response(rag: FlorenceRAG, hit: Hit) -> Response:
         filename=path.name.encode("utf-8", "replace").decode(),
         stat_result=status,
         content_disposition_type="inline" if inline else "attachment",
-        headers=_HEADERS,
+        headers=_HEADERS | _cache_control(hit, 300),
     )
 
 

@@ -161,12 +161,12 @@ async def ask(service: ServiceDependency, request: AskRequest) -> dict[str, Any]
 async def draw_heat_map(service: ServiceDependency, id: str, request: SearchRequest) -> Response:
     """Return the image of an item as a JPEG, warmer where it shows what was searched for."""
 
-    def draw() -> bytes:
+    def draw() -> Response:
         hit = require_chunk(service.rag, id)
         weights: np.ndarray = service.rag.retriever.heat_map(hit, request.to_query())
-        return to_jpeg(heat_map(middle_frame(service.rag.frames(hit)), weights))
+        return jpeg_response(to_jpeg(heat_map(middle_frame(service.rag.frames(hit)), weights)), hit)
 
-    return jpeg_response(await service.long(draw))
+    return await service.long(draw)
 
 
 @router.get("/tools")

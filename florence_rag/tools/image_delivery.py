@@ -5,15 +5,16 @@ images only from the user. Others accept no images. A budget limits all of them:
 allows, one contact sheet of numbered tiles replaces them, and the artifact still references every original.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from PIL import Image
 
 from florence_rag.answering.budget import MIN_PIXELS, Budget
 from florence_rag.errors import InputError
+from florence_rag.ingest.items import item_content
 from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ImageRef
@@ -44,6 +45,8 @@ class RenderedImage:
 
 
 Block = str | RenderedImage
+R = TypeVar("R")
+_Loaded = tuple[ImageRef, Hit | None, Frame]
 
 
 def check_image_mode(image_mode: str) -> ImageMode:
@@ -62,11 +65,9 @@ class ImageRenderer:
     """
 
     def __init__(self, rag: FlorenceRAG, budget: Budget | None = None) -> None:
-        budget = budget or Budget()
-        self.blocks = lru_cache(_CACHED_RESULTS)(lambda images: tuple(images_to_blocks(rag, images, budget)))
-        self._descriptions = lru_cache(_CACHED_RESULTS)(
-            lambda images: "\n".join(images_to_text(rag, images[: budget.max_images]))
-        )
+        self._budget = budget = budget or Budget()
+        self._blocks = _cached(rag, lambda loaded: tuple(_to_blocks(loaded, budget)))
+        self._descriptions = _cached(rag, lambda loaded: "\n".join(_to_text(rag, loaded)))
 
     def __call__(self, text: str, artifact: Mapping[str, Any], mode: ImageMode) -> list[Block]:
         """Return the content of a tool message: the text, with images for "tool" and their description for "text"."""
@@ -74,9 +75,14 @@ class ImageRenderer:
             return [text, *self.blocks(images_in(artifact))]
         # Only fences hold lines of files, so a heading after the last fence is ours.
         if mode == "text" and SEARCH_KEYS & set(artifact) and DESCRIPTION_HEADING not in text.rpartition(">>>")[2]:
-            description = self._descriptions(images_in(artifact))
+            description = self._descriptions(images_in(artifact)[: self._budget.max_images])
             return [f"{text}{DESCRIPTION_HEADING}{description}" if description else text]
         return [text]
+
+    def blocks(self, images: tuple[ImageRef, ...]) -> tuple[Block, ...]:
+        """Return each image with its name, or one contact sheet of numbered tiles; () if neither fits the budget."""
+        fits = self._budget.max_images and self._budget.pixels >= MIN_PIXELS
+        return self._blocks(images) if fits else ()
 
     def user_blocks(self, calls: Iterable[tuple[str, str, Any]]) -> list[Block]:
         """Return the images of the (id, tool name, artifact) of some calls, each after a line that names its call."""
@@ -96,11 +102,33 @@ def images_in(artifact: Any) -> tuple[ImageRef, ...]:
         return ()
 
 
-def images_to_blocks(rag: FlorenceRAG, images: Sequence[ImageRef], budget: Budget) -> list[Block]:
-    """Return each image with its name, or one contact sheet of numbered tiles; nothing if neither fits the budget."""
-    if not budget.max_images or budget.pixels < MIN_PIXELS:
-        return []
-    loaded = [(image, *found) for image in images if (found := image.load(rag))]
+class _ImageMissing(Exception):
+    """Carries a result past a cache, because an image that cannot be loaded now may be there the next time."""
+
+
+def _cached(rag: FlorenceRAG, render: Callable[[list[_Loaded]], R]) -> Callable[[tuple[ImageRef, ...]], R]:
+    """Return a function that renders the images it is given, with a cache by what they show at present."""
+
+    @lru_cache(_CACHED_RESULTS)
+    def cached(images: tuple[ImageRef, ...], contents: tuple[str, ...]) -> R:
+        loaded = [(image, *found) for image in images if (found := image.load(rag))]
+        result = render(loaded)
+        if len(loaded) < len(images):
+            raise _ImageMissing(result)
+        return result
+
+    def rendered(images: tuple[ImageRef, ...]) -> R:
+        contents = tuple(map(item_content, rag.get([image.id for image in images if image.id])))
+        try:
+            return cached(images, contents)
+        except _ImageMissing as error:
+            result: R = error.args[0]
+            return result
+
+    return rendered
+
+
+def _to_blocks(loaded: Sequence[_Loaded], budget: Budget) -> list[Block]:
     pixels_each = budget.pixels // max(1, len(loaded))
     if len(loaded) > budget.max_images or pixels_each < MIN_PIXELS:
         sheet = draw_tiles([(image.number, frame) for image, _, frame in loaded], budget.pixels)
@@ -113,10 +141,10 @@ def images_to_blocks(rag: FlorenceRAG, images: Sequence[ImageRef], budget: Budge
     return blocks
 
 
-def images_to_text(rag: FlorenceRAG, images: Sequence[ImageRef]) -> Iterator[str]:
+def _to_text(rag: FlorenceRAG, loaded: Iterable[_Loaded]) -> Iterator[str]:
     """Yield one line per image that describes it by other models, for a model that accepts no images."""
-    for image in images:
-        if (found := image.load(rag)) and (description := "; ".join(_descriptions(rag, *found))):
+    for image, hit, frame in loaded:
+        if description := "; ".join(_descriptions(rag, hit, frame)):
             yield f"{image.number}. {quoted(description, MAX_CHARACTERS)}"
 
 

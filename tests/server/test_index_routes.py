@@ -1,11 +1,15 @@
+import io
 import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from florence_rag.errors import StoreError
 from florence_rag.ingest.progress import Progress
+from florence_rag.testing import COLORS
 from florence_rag.types import Hit, Locator
 from tests.server.conftest import image_file, leave_in_the_middle
 
@@ -46,6 +50,17 @@ def test_thumbnails_and_images_are_jpegs(client, rag):
             assert response.headers["content-type"] == "image/jpeg" and response.content[:2] == b"\xff\xd8"
     (note,) = rag.search("harbor", k=1, kinds={"text"})
     assert client.get(f"/api/items/{note.id}/thumbnail").status_code == 404
+
+
+def test_an_item_that_was_replaced_is_shown_as_it_is_now(client, rag, tmp_path):
+    for color in ("pink", "yellow"):
+        (path := tmp_path / f"{color}.png").write_bytes(image_file(color))
+        rag.items.upsert_images([path], ids=["1"])
+        for what in ("thumbnail", "image", "media"):
+            response = client.get(f"/api/items/1/{what}")
+            pixel = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB"))[0, 0]
+            assert np.abs(pixel.astype(int) - COLORS[color]).max() < 12, what
+            assert response.headers["cache-control"] == "private, no-cache"
 
 
 def test_a_video_is_sent_in_ranges(client, rag, corpus):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.answering.budget import PIXELS_PER_TOKEN
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, MediaError
 from florence_rag.perception.base import TextRegion
 from florence_rag.testing import COLORS, color_frame
 from florence_rag.tools import (
@@ -157,6 +157,30 @@ def test_an_image_is_loaded_once_in_a_conversation(full_rag, monkeypatch):
     count = len(loads)
     assert show(result.text, result.artifact, "tool") == first
     assert len(loads) == count > 0
+
+
+def test_an_item_that_was_replaced_is_shown_and_described_as_it_is_now(full_rag, tmp_path):
+    show, artifact, seen = ImageRenderer(full_rag), {"hits": [], "images": [{"number": 1, "id": "1"}]}, []
+    for color in ("purple", "green"):
+        Image.fromarray(color_frame(color)).save(path := tmp_path / f"{color}.png")
+        full_rag.items.upsert_images([path], ids=["1"])
+        (image,) = shown(show("text", artifact, "tool"))
+        assert np.abs(image.astype(int) - COLORS[color]).max() < 12
+        seen += show("text", artifact, "text")
+    assert seen[0] != seen[1] and full_rag.items.delete(["1"]) == 1
+
+
+def test_an_image_that_could_not_be_read_for_a_moment_is_shown_afterwards(full_rag, monkeypatch):
+    result, show = search(full_rag, k=1, kinds=["image"]), ImageRenderer(full_rag)
+    with monkeypatch.context() as patch:
+        patch.setattr(full_rag, "frames", lambda hit: raise_error(MediaError("the disk is away")))
+        assert show(result.text, result.artifact, "tool") == show(result.text, result.artifact, "text") == [result.text]
+    assert len(shown(show(result.text, result.artifact, "tool"))) == 1
+    assert "The images show" in show(result.text, result.artifact, "text")[0]
+
+
+def raise_error(error):
+    raise error
 
 
 def test_an_image_outside_the_index_survives_json(full_rag, tmp_path):
