@@ -38,7 +38,7 @@ class Request:
         text: The question or the text to search for.
         action: "search" answers from the index; "about" from one result or its file; "open"
             shows a result; "similar" searches by a result;
-            "more" continues a search.
+            "more" continues the last search; "again" repeats it within kinds or a source.
         hit: The result that the action refers to; None for the image of the message.
         position: Which result of the last search is meant instead, from 1; -1 is the last one. None if none is named.
         image: An earlier image of the user that the message refers to.
@@ -47,7 +47,7 @@ class Request:
     """
 
     text: str
-    action: Literal["search", "about", "open", "similar", "more"] = "search"
+    action: Literal["search", "about", "open", "similar", "more", "again"] = "search"
     hit: Hit | None = None
     position: int | None = None
     image: str = ""
@@ -64,9 +64,9 @@ def read_message(text: str, history: Sequence[Turn]) -> Request:
     if last is None:
         return Request(_what_to_find(rest), kinds=kinds)
     if kinds:
-        return Request(rest or last.query, kinds=kinds)
+        return Request(rest, kinds=kinds) if rest else Request(last.query, "again", kinds=kinds)
     if source := _restricted_source(text, history):
-        return Request(last.query, source=source)
+        return Request(last.query, "again", source=source)
     return _going_back(text, history) or _about_results(text, history, last)
 
 

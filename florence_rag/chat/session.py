@@ -199,9 +199,10 @@ class Chat:
         if request.action == "more":
             return self._continue(turn)
         if request.action == "similar" and request.hit:
-            turn = replace(turn, similar_to=request.hit.id)
-            hits = self._search_again(turn, self._k)
-            return replace(turn, answer=_listing(hits), hits=tuple(hits))
+            return self._list(replace(turn, similar_to=request.hit.id))
+        listed = last_search(self.history)
+        if request.action == "again" and listed and (listed.image or listed.similar_to):
+            return self._list(replace(turn, image=listed.image, similar_to=listed.similar_to))
         if request.action == "open" and request.hit:
             return replace(turn, answer=_description(request.hit), hits=(request.hit,), is_selection=True)
         if request.action == "about" and request.hit:
@@ -209,6 +210,11 @@ class Chat:
         if request.action == "about" and request.image:
             return self._answer_from_image(turn, request.image)
         return self._answer_from_index(turn, request)
+
+    def _list(self, turn: Turn) -> Turn:
+        """List the results of a search by a result or an image."""
+        hits = self._search_again(turn, self._k)
+        return replace(turn, answer=_listing(hits), hits=tuple(hits))
 
     def _answer_from_index(self, turn: Turn, request: Request) -> Turn:
         """Answer a question from the index, or list what matches a text."""

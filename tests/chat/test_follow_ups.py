@@ -114,7 +114,7 @@ def test_a_question_about_a_position():
 )
 def test_restrictions_repeat_the_last_search(message, kinds):
     request = read_message(message, [LISTED])
-    assert (request.action, request.kinds, request.text) == ("search", kinds, LISTED.query)
+    assert (request.action, request.kinds, request.text) == ("again", kinds, LISTED.query)
 
 
 def test_a_restriction_with_a_subject_is_a_new_search():

@@ -125,6 +125,16 @@ def test_more_stays_in_the_source_of_a_search(rag):
     assert chat.ask("more").answer.answer == NOTHING_MORE
 
 
+def test_a_restriction_repeats_a_search_by_an_image_or_a_result(rag):
+    chat = rag.chat(min_relevance=0, k=9)
+    chat.ask("", color_frame("blue"))
+    listed = rag.search(image=color_frame("blue"), k=9, kinds={"image"})
+    assert chat.ask("only images").hits == tuple(listed)
+    chat.ask("similar ones")
+    listed = rag.search(Query([QueryPart(id=listed[0].id)]), k=9, kinds={"image"})
+    assert chat.ask("only images").hits == tuple(listed)
+
+
 @pytest.mark.parametrize("model", [None, Scripted()])
 def test_a_message_reaches_no_kind_that_the_chat_leaves_out(rag, model):
     turn = rag.chat(model, kinds={"text"}, min_relevance=0).ask("red, only pictures")
