@@ -11,7 +11,8 @@ TRUE = "The tower of Marlo is 30 metres high."
 @pytest.fixture
 def nodes(rag):
     rag.items.upsert_texts([TRUE], ids=["note"])
-    return FlorenceRetriever(rag=rag, k=1, kinds={"text"}).retrieve("the tower of Marlo")
+    yield FlorenceRetriever(rag=rag, k=1, kinds={"text"}).retrieve("the tower of Marlo")
+    rag.items.delete(["note"])  # other tests share the index
 
 
 @pytest.mark.parametrize(
