@@ -67,12 +67,13 @@ def _times(results: Results) -> Iterator[Sequence[str]]:
 
     Other work, and the first searches after an index is loaded, only add to the processor time of a search.
     """
-    for name in INDEXES:
-        sizes = [size for size, each in results if each == name and size >= MEASURED_ROWS]
-        searches = [each for size in sizes for each in _search_ms(name, size, results[size, name])]
+    for name in (*INDEXES, "DISKANN"):
+        measured = {size: result for (size, each), result in results.items() if each == name and "vector" in result}
+        sizes = [size for size in measured if size >= MEASURED_ROWS]
+        searches = [each for size in sizes for each in _search_ms(name, size, measured[size])]
         if not searches:
             continue
-        largest, (search_ms, searched) = results[max(sizes), name], min(searches)
+        largest, (search_ms, searched) = measured[max(sizes)], min(searches)
         build_us = largest["build_cpu_s"] / max(sizes) * 1e6
         measured_on = f"{max(sizes):,} vectors, {max(sizes) // largest['segments']:,} per segment"
         if searched < max(sizes):

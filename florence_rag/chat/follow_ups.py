@@ -63,10 +63,11 @@ def read_message(text: str, history: Sequence[Turn]) -> Request:
     last = last_turn_with_results(history)
     if last is None:
         return Request(_what_to_find(rest), kinds=kinds)
+    listed = last_search(history) or last
     if kinds:
-        return Request(rest, kinds=kinds) if rest else Request(last.query, "again", kinds=kinds)
+        return Request(rest, kinds=kinds) if rest else Request(listed.query, "again", kinds=kinds, source=listed.source)
     if source := _restricted_source(text, history):
-        return Request(last.query, "again", source=source)
+        return Request(listed.query, "again", kinds=listed.kinds, source=source)
     return _going_back(text, history) or _about_results(text, history, last)
 
 

@@ -201,8 +201,8 @@ class Chat:
         if request.action == "similar" and request.hit:
             return self._list(replace(turn, similar_to=request.hit.id))
         listed = last_search(self.history)
-        if request.action == "again" and listed and (listed.image or listed.similar_to):
-            return self._list(replace(turn, image=listed.image, similar_to=listed.similar_to))
+        if request.action == "again" and listed and (listed.query_image or listed.similar_to):
+            return self._list(replace(turn, search_image=listed.query_image, similar_to=listed.similar_to))
         if request.action == "open" and request.hit:
             return replace(turn, answer=_description(request.hit), hits=(request.hit,), is_selection=True)
         if request.action == "about" and request.hit:
@@ -269,7 +269,7 @@ class Chat:
         listed = last_search(self.history)
         if listed is None or not (hits := self._next_hits(listed, self._k)):
             return replace(turn, answer=Answer(NOTHING_MORE, None, status="not_found"))
-        turn = replace(turn, image=listed.image, similar_to=listed.similar_to)
+        turn = replace(turn, search_image=listed.query_image, similar_to=listed.similar_to)
         return replace(turn, answer=_listing(hits), hits=tuple(hits))
 
     def _next_hits(self, listed: Turn, k: int) -> list[Hit]:
@@ -280,7 +280,7 @@ class Chat:
 
     def _search_again(self, turn: Turn, k: int) -> list[Hit]:
         """Return the k best results of the search of a turn: by a result, or else by an image, a text, or both."""
-        parts = [QueryPart(id=turn.similar_to)] if turn.similar_to else _parts(turn.image or None, turn.query)
+        parts = [QueryPart(id=turn.similar_to)] if turn.similar_to else _parts(turn.query_image or None, turn.query)
         return self._search(parts, k, Request(turn.query, kinds=turn.kinds, source=turn.source))
 
     def _result_at(self, position: int) -> Hit | str:
@@ -365,7 +365,7 @@ def _parts(image: ImageInput | None, text: str) -> list[QueryPart]:
 
 def _search_of(turn: Turn) -> tuple[object, ...]:
     """Return what a turn searched for and where, which is equal for the turns that continue it."""
-    return turn.query, turn.image, turn.similar_to, turn.kinds, turn.source
+    return turn.query, turn.query_image, turn.similar_to, turn.kinds, turn.source
 
 
 def _whole(turn: Turn) -> Iterator[str | Turn]:

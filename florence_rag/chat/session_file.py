@@ -82,9 +82,10 @@ def turn_from_dict(row: Mapping[str, Any], index: ChunkReader) -> Turn:
     hits = tuple(index.get([check_text(id, "id") for id in ids]))
     for name in ("question", "query", "similar_to", "source", "error"):
         fields[name] = check_text(fields.get(name, ""), name)
-    image = fields.get("image", "")
-    if not isinstance(image, str) or (image and not image.startswith(_IMAGE_PREFIX)):
-        raise InputError("image must be a JPEG as a data URI")
+    for name in ("image", "search_image"):
+        image = fields.get(name, "")
+        if not isinstance(image, str) or (image and not image.startswith(_IMAGE_PREFIX)):
+            raise InputError(f"{name} must be a JPEG as a data URI")
     lists = {name: tuple(fields.pop(name, ())) for name in ("images", "kinds")}
     if unknown := set(lists["kinds"]) - set(KINDS):
         raise InputError(f"kinds has {min(unknown)!r:.40}; it may have {', '.join(KINDS)}")

@@ -20,8 +20,8 @@ class Turn:
         answer: The answer; a number in square brackets, such as [2], cites a hit by its position, from 1.
         hits: The results of the turn, in the order of their numbers.
         images: The ids of the hits whose images the chat model received.
-        image: The image that came with the message, or with the search that it continues, as a data URI of a JPEG; ""
-            if there was none.
+        image: The image that came with the message, as a data URI of a JPEG; "" if there was none.
+        search_image: The image of an earlier message by which the turn searched, as for "more"; "" if there was none.
         similar_to: The id of the result by which the turn searched, as for "similar ones"; "" if it did not.
         kinds: The kinds of chunks to which the message restricts the search; () for all.
         source: The source to which the message restricts the search; "" for all.
@@ -35,11 +35,17 @@ class Turn:
     hits: tuple[Hit, ...] = ()
     images: tuple[str, ...] = ()
     image: str = ""
+    search_image: str = ""
     similar_to: str = ""
     kinds: tuple[Kind, ...] = ()
     source: str = ""
     is_selection: bool = False
     error: str = ""
+
+    @property
+    def query_image(self) -> str:
+        """The image by which the turn searched, whenever it came; "" if there was none."""
+        return self.image or self.search_image
 
     @property
     def citations(self) -> dict[int, Citation]:
@@ -58,6 +64,7 @@ class Turn:
         optional = {
             "images": list(self.images),
             "image": self.image,
+            "search_image": self.search_image,
             "similar_to": self.similar_to,
             "kinds": list(self.kinds),
             "source": self.source,

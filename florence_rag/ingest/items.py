@@ -258,7 +258,7 @@ class ItemStore:
         if models.captioner is not None:
             described = zip(chunks, add_captions(models.captioner.get(), chunks), strict=True)
             chunks = [
-                _with_model_caption(new, new.caption) if old.frames and not old.caption else old
+                _with_model_caption(new, new.caption) if new is not old and item_file(old) else new
                 for old, new in described
             ]
         new = [chunk for chunk, (_, vector) in zip(chunks, items, strict=True) if vector is None]

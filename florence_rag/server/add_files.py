@@ -1,6 +1,6 @@
 """add_files: indexes files of folders that the operator allows; the only tool that writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +36,8 @@ class AddFiles(Tool):
 
     folders: tuple[Path, ...] = ()
     jobs: IndexJobs | None = None
+    _left: dict[Path, Job] = field(default_factory=dict, init=False, repr=False)
+    """By path, the job whose end the last call did not wait for."""
 
     @property
     def description(self) -> str:
@@ -47,11 +49,17 @@ class AddFiles(Tool):
         allowed = allowed_path(path, self.folders)
         if self.jobs is None:
             return _report_to_result(self.rag.add(allowed))
+        before = self._left.pop(allowed, None)
         job = self.jobs.start([allowed], join=True)
-        job.ended.wait(WAIT_S)
+        if not job.ended.wait(WAIT_S):
+            self._left[allowed] = job
         if job.error:
             raise InputError(job.error)
-        return _report_to_result(job.report) if job.report else _state_to_result(job)
+        result = _report_to_result(job.report) if job.report else _state_to_result(job)
+        if before in (None, job):
+            return result
+        ended = before.error or (_report_to_result(before.report).text if before.report else f"it was {before.state}.")
+        return replace(result, text=f"The run before: {ended}\nThe run now: {result.text}")
 
 
 def _report_to_result(report: IndexReport) -> ToolResult:

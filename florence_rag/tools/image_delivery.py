@@ -118,7 +118,10 @@ def _cached(rag: FlorenceRAG, render: Callable[[list[_Loaded]], R]) -> Callable[
         return result
 
     def rendered(images: tuple[ImageRef, ...]) -> R:
-        contents = tuple(map(item_content, rag.get([image.id for image in images if image.id])))
+        try:
+            contents = tuple(map(item_content, rag.get([image.id for image in images if image.id])))
+        except InputError:  # of an id in the artifact of another program, whose image is left out
+            contents = ()
         try:
             return cached(images, contents)
         except _ImageMissing as error:

@@ -129,10 +129,19 @@ def test_a_restriction_repeats_a_search_by_an_image_or_a_result(rag):
     chat = rag.chat(min_relevance=0, k=9)
     chat.ask("", color_frame("blue"))
     listed = rag.search(image=color_frame("blue"), k=9, kinds={"image"})
-    assert chat.ask("only images").hits == tuple(listed)
+    chat.ask("What color is the second one?")
+    turn = chat.ask("only images")
+    assert (turn.hits, turn.query, turn.image) == (tuple(listed), "", "")
     chat.ask("similar ones")
     listed = rag.search(Query([QueryPart(id=listed[0].id)]), k=9, kinds={"image"})
     assert chat.ask("only images").hits == tuple(listed)
+
+
+def test_a_restricted_search_without_results_leaves_the_results_before_in_focus(rag):
+    chat = rag.chat(min_relevance=0)
+    first = chat.ask("", color_frame("blue")).hits[0]
+    assert chat.ask("only videos").hits == ()
+    assert chat.ask("what color is it?").hits == (first,)
 
 
 @pytest.mark.parametrize("model", [None, Scripted()])

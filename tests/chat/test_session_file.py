@@ -17,6 +17,7 @@ TURN = Turn(
     (HIT,),
     images=("a",),
     image="data:image/jpeg;base64,AAAA",
+    search_image="data:image/jpeg;base64,BBBB",
     similar_to="a",
     kinds=("clip",),
     source="/a.mp4",
@@ -44,10 +45,10 @@ def test_what_is_saved_is_loaded(file):
 
 def test_a_file_of_an_earlier_version_is_loaded(file):
     content = json.loads(file.read_text())
-    for name in ("similar_to", "source"):
+    for name in ("similar_to", "search_image", "source"):
         del content["turns"][0][name]
     file.write_text(json.dumps(content))
-    assert load_turns(file, Index()) == [replace(TURN, similar_to="", source="")]
+    assert load_turns(file, Index()) == [replace(TURN, similar_to="", search_image="", source="")]
 
 
 def test_an_answer_from_the_cache_is_loaded(tmp_path):
@@ -92,6 +93,7 @@ def damaged(**changes):
         damaged(kinds=["folder"]),
         damaged(kinds=5),
         damaged(similar_to=5),
+        damaged(search_image="https://host/a.jpg"),
         damaged(source=["/a.mp4"]),
         damaged(images=[5]),
         damaged(is_selection="yes"),

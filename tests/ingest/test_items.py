@@ -386,6 +386,14 @@ def test_a_captioner_describes_what_a_program_no_longer_does(index, tmp_path):
     assert sum(captioner.batches) == 1
 
 
+def test_a_text_with_frames_is_stored_beside_a_captioner(index, tmp_path):
+    models = Models.of(ColorEmbedder(), captioner=ScriptedCaptioner({"red": "a fire engine"}))
+    rag = FlorenceRAG(index, models, images=tmp_path)
+    chunk = Chunk(Source("", "text", 0, 0, ""), "text", text="a note", custom_id="1", frames=(color_frame("red"),))
+    assert rag.items.upsert_chunks([chunk]) == ["1"]
+    assert rag.get(["1"])[0].text == "a note"
+
+
 def test_texts_are_embedded_if_the_index_stores_text_vectors(tmp_path):
     synonyms = SynonymEmbedder("dog hound")
     with MilvusIndex.open(str(tmp_path / "w.db"), ColorEmbedder.info, text_embedder=synonyms.info) as index:

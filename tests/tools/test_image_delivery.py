@@ -119,6 +119,11 @@ def test_a_missing_image_is_skipped(full_rag, tmp_path):
     assert ImageRenderer(full_rag)("text", artifact, "text") == ["text"]
 
 
+def test_an_id_that_no_chunk_can_have_is_skipped(full_rag):
+    artifact = {"hits": [], "images": [{"number": 1, "id": 5}]}
+    assert ImageRenderer(full_rag)("text", artifact, "tool") == ["text"]
+
+
 def test_images_are_described_to_a_model_without_vision(full_rag):
     (text,) = blocks_of(full_rag, search(full_rag, k=1, kinds=["image"]), "text")
     description = text.splitlines()[-1]
