@@ -26,6 +26,7 @@ from florence_rag.index.lite.integrity import damage_error
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
 from florence_rag.index.schema import vector_dtype_of
+from florence_rag.index.store_profile import parse_version
 from florence_rag.index.tenants import split_tenant, with_tenant
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.redaction import keep_secret
@@ -264,10 +265,17 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 
     def _notice(self) -> str:
         """Return what the store of this index cannot do, and what to do about it, or ""."""
-        if self.has_bm25:
-            return ""
-        version = self.chunks.connection.version
-        return f"words are not searched, as Milvus {version} has no BM25; use a server of 2.5 or later, or a folder"
+        version, faults = self.chunks.connection.version, []
+        if not self.has_bm25:
+            faults.append(
+                f"words are not searched, as Milvus {version} has no BM25; use a server of 2.5 or later, or a folder"
+            )
+        if self.chunks.index_type == "IVF_PQ" and (parse_version(version) or (2, 4)) < (2, 4):
+            faults.append(
+                f"IVF_PQ of Milvus {version} misses most hits of a filtered search in a large collection, and searches "
+                "by text are filtered by kind; use IVF_SQ8 or SCANN"
+            )
+        return "; ".join(faults)
 
     def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:
         """Open the shadow of this index for another embedder, as `ReembeddableIndex.open_shadow` says."""

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,3 +68,10 @@ def test_leaving_the_block_closes(db, embedder):
     with MilvusIndex.open(db, embedder) as index:
         pass
     assert not index.chunks.connection.is_usable
+
+
+@pytest.mark.parametrize(("version", "is_named"), [("v2.3.5-lite", True), ("v2.6.4", False)])
+def test_an_index_type_that_misses_filtered_hits_is_named(index, monkeypatch, version, is_named):
+    monkeypatch.setattr(index.chunks.connection, "version", version)
+    lossy = MilvusIndex(replace(index.chunks, index_type="IVF_PQ"))
+    assert ("IVF_PQ of Milvus" in lossy.info().advice) == is_named
