@@ -209,7 +209,8 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     }
     if info.awaiting_words:
         total = sum(count for kind, count in info.chunks.items() if kind != "text")
-        facts["OCR, captions"] = f"{total - info.awaiting_words:,} of {total:,} images; the next index run continues"
+        read = f"{total - info.awaiting_words:,} of {total:,} images"
+        facts["text read"] = f"{read} (OCR, captions); the next index run continues"
     if info.skipped:
         facts["skipped"] = counts_to_line(info.skipped).removeprefix("skipped ")
     if info.shadow_embedder:

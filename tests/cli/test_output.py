@@ -127,7 +127,7 @@ def test_info_names_the_training_data_of_the_model():
     assert "synthetic" in text
     assert "words" not in text
     pending = shown(info_to_text(replace(info, awaiting_words=1), [], None))
-    assert "words       2 of 3 images; the next index run continues" in pending
+    assert "text read   2 of 3 images (OCR, captions); the next index run continues" in pending
     assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
     assert "failed /a.jpg: no image" in text
 
